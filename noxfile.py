@@ -1,0 +1,86 @@
+"""What a developer types: ``python -m nox -s sim`` for the main job, ``-s tests`` for the proof, ``-l`` for all."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["sim", "tests", "types", "lint"]
+nox.options.reuse_existing_virtualenvs = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+MAIN_JOB = "examples/battery_monitor/scenario.py"
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+def sim(session: nox.Session) -> None:
+    """Run the main job: an application on a recorded CAN log in virtual time, repeated with one hash, and its page."""
+    session.install("-e", ".[all]")
+    command = ["taktora", "sim", "run", MAIN_JOB, *(session.posargs or ["--report", "reports/battery_monitor"])]
+    first, second = (
+        str(session.run(*command, silent=True, env={"PYTHONHASHSEED": hash_seed})).strip() for hash_seed in ("1", "2")
+    )
+    print(first)  # noqa: T201 - what the session is for
+    if _last_line(first) != _last_line(second):
+        session.error(f"the second run differs: {_last_line(second)}; write both with --trace and: taktora sim diff")
+    print(f"repeated in a fresh process with another PYTHONHASHSEED: {_last_line(second)}")  # noqa: T201
+
+
+def _last_line(text: str) -> str:
+    return text.splitlines()[-1]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole suite in the sim world and write the traceability report, also when a test failed."""
+    session.install("-e", ".[all]", *group("test"))
+    try:
+        session.run("pytest", "-n", "2", "--trace-results", "reports/results/sim.json", *session.posargs)
+    finally:
+        session.run("taktora", "trace", "report")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check all types with mypy --strict."""
+    session.install("-e", ".[all]", *group("types"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and the layers between the rooms."""
+    session.install("-e", ".[all]", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def trace(session: nox.Session) -> None:
+    """Write the traceability report from the recorded results and check the thresholds."""
+    session.install("-e", ".[all]")
+    session.run("taktora", "trace", "report")
+    session.run("taktora", "trace", "check", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what matters as ratios against peers in the same run."""
+    session.install("-e", ".[all]", *group("bench"))
+    for name in session.posargs or ["channel", "dispatch", "virtual_time", "can", "report"]:
+        session.run("python", f"benchmarks/bench_{name}.py")
+
+
+@nox.session
+def hil(session: nox.Session) -> None:
+    """Run the suite against the hardware named by CAN_TEST_IFACE and the other gates; unset gates are 'not run'."""
+    session.install("-e", ".[all]", *group("test"))
+    results = "reports/results/hil.json"
+    session.run("pytest", "--world", "hil", "--trace-results", results, "tests/contract", "tests/hil", *session.posargs)
