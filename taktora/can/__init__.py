@@ -1,0 +1,46 @@
+"""The CAN connector: classical frames between channels and CAN interfaces."""
+
+from __future__ import annotations
+
+from taktora.can.connector import CanConnector, can_channel
+from taktora.can.filter import compile_filters, filter_for, matches, passes_filters
+from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, classify
+from taktora.can.interface import (
+    CanErrorClass,
+    CanErrorFrame,
+    CanFilter,
+    CanFrame,
+    CanIfaceState,
+    CanInterface,
+    CanInterfaceListener,
+)
+from taktora.can.options import CanConnectorOptions
+from taktora.can.routing import CanFrameKind, CanId, CanIface, CanRouting
+from taktora.connector.drops import InboundDrops
+
+__all__ = [
+    "CanConnector",
+    "CanConnectorOptions",
+    "CanErrorClass",
+    "CanErrorFrame",
+    "CanErrorKind",
+    "CanFilter",
+    "CanFrame",
+    "CanFrameKind",
+    "CanId",
+    "CanIface",
+    "CanIfaceState",
+    "CanInterface",
+    "CanInterfaceListener",
+    "CanRouting",
+    "ErrorPassive",
+    "ErrorWarning",
+    "IfaceDown",
+    "InboundDrops",
+    "can_channel",
+    "classify",
+    "compile_filters",
+    "filter_for",
+    "matches",
+    "passes_filters",
+]

@@ -1,0 +1,115 @@
+"""Names of CAN channels: interface, identifier, mask and frame kind as validated values; opens nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from taktora.connector.routing import Routing
+from taktora.errors import ConfigurationError
+
+__all__ = ["EXTENDED_ID_MAX", "FULL_MASK", "STANDARD_ID_MAX", "CanFrameKind", "CanId", "CanIface", "CanRouting"]
+
+STANDARD_ID_MAX = 0x7FF
+EXTENDED_ID_MAX = 0x1FFF_FFFF
+FULL_MASK = 0x1FFF_FFFF
+_IFACE_NAME_MAX_BYTES = 15
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CanIface:
+    """Name of a network interface: 1 to 15 printable ASCII bytes without space and slash (the kernel's IFNAMSIZ).
+
+    Raises:
+        ConfigurationError: the name is empty, too long or holds another character.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ConfigurationError("CAN interface name is empty; expected 1 to 15 characters such as 'can0'")
+        for index, char in enumerate(self.name):
+            if not "!" <= char <= "~" or char == "/":
+                raise ConfigurationError(
+                    f"CAN interface name {self.name!r} has {char!r} at position {index}; "
+                    "allowed are printable ASCII characters without space and '/'"
+                )
+        if len(self.name) > _IFACE_NAME_MAX_BYTES:
+            raise ConfigurationError(
+                f"CAN interface name {self.name!r} has {len(self.name)} characters; "
+                f"the kernel allows {_IFACE_NAME_MAX_BYTES}"
+            )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CanId:
+    """An identifier of 11 or 29 bits; the flag belongs to its identity, so equal values of both kinds differ.
+
+    Raises:
+        ConfigurationError: ``value`` is outside 0..0x7FF (standard) or 0..0x1FFFFFFF (extended).
+    """
+
+    value: int
+    is_extended: bool = False
+
+    def __post_init__(self) -> None:
+        limit = EXTENDED_ID_MAX if self.is_extended else STANDARD_ID_MAX
+        if not 0 <= self.value <= limit:
+            kind = "extended (29 bit)" if self.is_extended else "standard (11 bit)"
+            hint = "; use CanId.extended for 29-bit identifiers" if 0 < self.value <= EXTENDED_ID_MAX else ""
+            raise ConfigurationError(f"CAN id {self.value:#x} is outside 0..{limit:#x} of a {kind} identifier{hint}")
+
+    @classmethod
+    def standard(cls, value: int) -> CanId:
+        """Return an 11-bit identifier."""
+        return cls(value, is_extended=False)
+
+    @classmethod
+    def extended(cls, value: int) -> CanId:
+        """Return a 29-bit identifier."""
+        return cls(value, is_extended=True)
+
+    def __str__(self) -> str:
+        return f"{self.value:08X}x" if self.is_extended else f"{self.value:03X}"
+
+
+# req: REQ_0610
+class CanFrameKind(Enum):
+    """Frame kind of a channel; it alone decides the largest payload."""
+
+    CLASSICAL = "classical"
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Return the data bytes one frame of this kind can carry."""
+        return 8
+
+
+# req: REQ_0224, REQ_0601 without the flags of CAN FD
+@dataclass(frozen=True, slots=True)
+class CanRouting(Routing):
+    """Address of one channel: interface, identifier, kernel-style mask and frame kind.
+
+    A received frame belongs to the channel when its extended flag equals that of ``can_id`` and all identifier bits
+    set in ``mask`` are equal. Writers send with ``can_id`` as it is. ``mask`` is 32 bits wide; only the identifier
+    bits of it count, and the default compares the whole identifier.
+
+    Raises:
+        ConfigurationError: ``mask`` is outside 0..0xFFFFFFFF.
+    """
+
+    iface: CanIface
+    can_id: CanId
+    mask: int = FULL_MASK
+    kind: CanFrameKind = CanFrameKind.CLASSICAL
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mask <= 0xFFFF_FFFF:
+            raise ConfigurationError(f"CAN mask {self.mask:#x} of id {self.can_id} is outside 0..0xffffffff")
+
+    def __str__(self) -> str:
+        return f"{self.iface}:{self.can_id}/{self.mask:X}"

@@ -1,0 +1,190 @@
+"""The items of a gateway: inbound, outbound, supervisor, conditions; they move raw bytes and run no codec.
+
+All of them run on the gateway's executor, which has no workers: one thread, no locks, one order. An exception that no
+rule foresees sets the connector Down with its text and then ends the run with itself (REQ_0296).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from taktora.connector.aggregate import HealthAggregate
+from taktora.connector.health import Down, HealthMonitor
+from taktora.connector.link import Link
+from taktora.connector.routing import Routing
+from taktora.errors import BackPressure, ConnectorError
+from taktora.executor import Alarm, Context, ExecutableItem, TriggerDeclarer
+
+__all__ = ["ConditionsItem", "GatewayItem", "InboundItem", "OutboundItem", "SupervisorItem", "link_items"]
+
+R = TypeVar("R", bound=Routing)
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+# req: REQ_0296
+class GatewayItem(ExecutableItem):
+    """Base of the items below: what :meth:`step` raises becomes Down, then goes on to the executor."""
+
+    def __init__(self, task_id: str, monitor: HealthMonitor) -> None:
+        self.task_id = task_id
+        self._monitor = monitor
+
+    def step(self, context: Context) -> None:  # noqa: ARG002
+        """Do the item's work; to be overridden."""
+        raise TypeError(f"{type(self).__name__} has no step method of its own; define step(self, context)")
+
+    def execute(self, context: Context) -> None:
+        try:
+            self.step(context)
+        except Exception as error:
+            reason = f"gateway failed in {self.task_id}: {type(error).__name__}: {error}"
+            self._monitor.settle(Down(reason, context.now_ns()))
+            raise
+
+
+class InboundItem(GatewayItem):
+    """Takes what the stack received out of the bridge and has the driver publish it."""
+
+    def __init__(self, link: Link[Any, Any, Any], monitor: HealthMonitor) -> None:
+        super().__init__(f"{link.place}.inbound", monitor)
+        self._link = link
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.raw_listener(self._link.inbound.listener)
+
+    def step(self, context: Context) -> None:  # noqa: ARG002
+        link = self._link
+        deliver = link.driver.deliver
+        for message in link.inbound.drain():
+            try:
+                deliver(message)
+            except BackPressure:
+                continue  # a full reader of the application lost it, and its channel's writer has counted that
+            link.prove()
+        link.note_drops()
+
+
+# req: REQ_0244, REQ_0291
+class OutboundItem(GatewayItem):
+    """Drains the raw readers into the bridge and the bridge into the stack, until neither can go on.
+
+    A stack without room keeps the head of the bridge; a full bridge keeps its messages in the readers' buffers; full
+    buffers and a full bridge are ``BackPressure`` at the writers. Room makes the item run again. When the link goes
+    Down, what was accepted and not sent yet is dropped and counted: an old command must not go out after an outage.
+    """
+
+    def __init__(self, link: Link[Any, Any, Any], monitor: HealthMonitor) -> None:
+        super().__init__(f"{link.place}.outbound", monitor)
+        self._link = link
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.raw_listener(self._link.room)
+        for channel in self._link.outbound_channels:
+            declarer.raw_listener(channel.listener)
+
+    def step(self, context: Context) -> None:  # noqa: ARG002
+        went_out = self._flush()
+        while not self._fill() and went_out:
+            went_out = self._flush()  # the bridge was full and has room now: there may be more behind it
+        if went_out:
+            self._flush()
+        self._link.note_back_pressure()
+
+    def _fill(self) -> bool:
+        """Move samples into the bridge in order of channels; return whether all readers are empty.
+
+        What comes after that has a notification of its own, which makes the item run again.
+        """
+        bridge, compose = self._link.outbound, self._link.driver.compose
+        for channel in self._link.outbound_channels.entries:
+            receive = channel.reader.try_recv
+            while not bridge.full:
+                received = receive()
+                if received is None:
+                    break
+                try:
+                    message = compose(channel.routing, received[0], received[1])
+                except ConnectorError:
+                    self._link.refused += 1
+                else:
+                    bridge.try_send(message)
+        return not bridge.full
+
+    def _flush(self) -> bool:
+        """Hand messages to the stack; False when it has no room. What is left when the link is Down is dropped."""
+        link, bridge = self._link, self._link.outbound
+        transmit = link.driver.transmit
+        while (message := bridge.peek()) is not None:
+            try:
+                if link.gate.down:
+                    link.refused += 1
+                else:
+                    transmit(message)
+                    link.prove()
+            except BackPressure:
+                return False
+            except ConnectorError:
+                link.refused += 1
+            bridge.take()
+        return True
+
+
+class SupervisorItem(GatewayItem):
+    """Opens the driver, acts on reported states and on the alarm of one link."""
+
+    def __init__(self, link: Link[Any, Any, Any], monitor: HealthMonitor) -> None:
+        super().__init__(f"{link.place}.supervisor", monitor)
+        self._link = link
+        self._opened = False
+        self._generation = -1
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.raw_listener(self._link.reports.listener).alarm(self._link.alarm)
+
+    def step(self, context: Context) -> None:  # noqa: ARG002
+        link = self._link
+        link.raise_failure()
+        if not self._opened:
+            self._opened = True
+            self._generation = link.inbound_channels.generation
+            link.open()
+        elif self._generation != link.inbound_channels.generation:
+            self._generation = link.inbound_channels.generation
+            link.driver.channels_changed()
+        for health in link.reports.drain():
+            link.apply(health)
+        if link.alarm.take():
+            link.on_alarm()
+
+
+class ConditionsItem(GatewayItem):
+    """Ends the passing conditions of a connector when their time is over."""
+
+    def __init__(self, aggregate: HealthAggregate) -> None:
+        super().__init__(f"{aggregate.monitor.name}.conditions", aggregate.monitor)
+        self.alarm: Final = Alarm(f"conditions of {aggregate.monitor.name}")
+        self._aggregate = aggregate
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.raw_listener(self._aggregate.changed).alarm(self.alarm)
+
+    def step(self, context: Context) -> None:
+        self.alarm.take()
+        next_ns = self._aggregate.expire(context.now_ns())
+        if next_ns is None:
+            self.alarm.cancel()
+        else:
+            self.alarm.set(next_ns)
+
+
+def link_items(link: Link[Any, Any, Any], monitor: HealthMonitor) -> tuple[GatewayItem, ...]:
+    """Return the three items of ``link``, supervisor first, and make each of them run once at the start."""
+    for wake in _first_wakes(link):
+        wake()
+    return SupervisorItem(link, monitor), InboundItem(link, monitor), OutboundItem(link, monitor)
+
+
+def _first_wakes(link: Link[Any, Any, Any]) -> tuple[Callable[[], object], ...]:
+    return link.reports.listener.notify, link.inbound.listener.notify, link.room.notify

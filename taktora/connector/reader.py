@@ -1,0 +1,184 @@
+"""The receiving end of a channel in the application; it decodes checked envelopes and offers no way to send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, NamedTuple, Self, TypeVar, final
+
+from taktora.clock import Clock
+from taktora.codec.base import Codec
+from taktora.errors import CodecError, TaktoraError
+from taktora.transport.base import ListenerPort, ServiceSettings, Transport, event_service_name
+from taktora.transport.channel import EnvelopeReader, IntegritySink
+
+__all__ = ["ChannelReader", "RecvEnvelope"]
+
+T = TypeVar("T")
+C_co = TypeVar("C_co", bound=Codec, covariant=True)
+
+_DEFAULT = ServiceSettings()
+# What a NamedTuple's own constructor does in the end, in half the time; for what is made once per message.
+_new_tuple = tuple.__new__
+
+
+class RecvEnvelope(NamedTuple, Generic[T]):
+    """One received value with what its envelope says; ``timestamp_ns`` is UNIX time of sending."""
+
+    sequence_number: int
+    timestamp_ns: int
+    correlation_id: bytes
+    value: T
+
+
+# req: REQ_0211, REQ_0223, TSR_0005
+@final
+class ChannelReader(Generic[T, C_co]):
+    """Receives values of one type from one channel, decoded by one codec.
+
+    An envelope that fails its check (CRC, length, wire version) or repeats the last one is counted, reported to
+    ``on_integrity_fault`` and passed over; None from :meth:`try_recv` means that the queue is empty and nothing else.
+    The first envelope only sets the start of the sequence, so that a late joiner sees no gap; neither does one whose
+    writer restarted.
+
+    :attr:`listener` makes the reader a trigger of an executor item. Drain the reader completely when it fires: one
+    notification may stand for many envelopes. One thread at a time may use a reader.
+
+    Args:
+        transport: Where the ports are opened.
+        service: Full service name, ``<channel>.in`` in an application.
+        max_payload_size: Bytes of payload an envelope of this channel holds.
+        codec: Decodes the values.
+        value_type: What the codec builds.
+        clock: Source of the UNIX time that :meth:`age_ns` compares with.
+        on_integrity_fault: Told ``(kind, text)`` of every envelope that was discarded or is missing.
+        settings: Quality of service.
+        on_close: Told once, when the reader has been closed.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_codec",
+        "_decode",
+        "_envelopes",
+        "_listener",
+        "_on_close",
+        "_receive",
+        "_transport",
+        "_value_type",
+        "last_sequence_number",
+        "last_timestamp_ns",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        service: str,
+        max_payload_size: int,
+        codec: C_co,
+        value_type: type[T],
+        clock: Clock,
+        on_integrity_fault: IntegritySink | None = None,
+        settings: ServiceSettings = _DEFAULT,
+        on_close: Callable[[ChannelReader[T, C_co]], None] | None = None,
+    ) -> None:
+        self._closed, self._on_close = False, on_close
+        self._transport, self._clock, self._codec = transport, clock, codec
+        self._envelopes = EnvelopeReader(transport, service, max_payload_size, settings, on_integrity_fault)
+        self._listener: ListenerPort | None = None
+        self._receive, self._decode = self._envelopes.receive, codec.decode
+        self._value_type = value_type
+        self.last_sequence_number: int | None = None
+        self.last_timestamp_ns: int | None = None
+
+    @property
+    def service(self) -> str:
+        return self._envelopes.service
+
+    @property
+    def codec(self) -> C_co:
+        return self._codec
+
+    @property
+    def max_payload_size(self) -> int:
+        return self._envelopes.max_payload_size
+
+    @property
+    def value_type(self) -> type[T]:
+        return self._value_type
+
+    @property
+    def crc_errors(self) -> int:
+        """How many envelopes failed their check and were discarded."""
+        return self._envelopes.crc_errors
+
+    @property
+    def sequence_gaps(self) -> int:
+        """How often numbers were missing between two envelopes."""
+        return self._envelopes.sequence_gaps
+
+    @property
+    def repeats(self) -> int:
+        """How many envelopes came a second time and were discarded."""
+        return self._envelopes.repeats
+
+    @property
+    def listener(self) -> ListenerPort:
+        """What wakes an item when something arrives; opened at the first use."""
+        if self._listener is None:
+            self._listener = self._transport.listener(event_service_name(self._envelopes.service))
+        return self._listener
+
+    # req: REQ_0214, REQ_0293
+    def try_recv(self) -> RecvEnvelope[T] | None:
+        """Return the next value, or None when the queue is empty.
+
+        Raises:
+            CodecError: the payload is no valid encoding of the value type; that envelope is consumed, the next call
+                goes on behind it.
+            ShutdownError: the reader has been closed.
+        """
+        fields = self._receive()
+        if fields is None:
+            return None
+        self.last_sequence_number, self.last_timestamp_ns = fields[0], fields[1]
+        try:
+            value = self._decode(self._value_type, self._envelopes.view[64 : 64 + fields[3]])
+        except TaktoraError as error:
+            raise self._decode_error(fields[0], error) from error
+        return _new_tuple(RecvEnvelope, (fields[0], fields[1], fields[2], value))
+
+    def drain(self) -> Iterator[RecvEnvelope[T]]:
+        """Yield values until the queue is empty; raises as :meth:`try_recv`, and may be taken up again after that."""
+        while (envelope := self.try_recv()) is not None:
+            yield envelope
+
+    def age_ns(self) -> int | None:
+        """Return how long ago the last received value was sent (UNIX clocks, at least 0); None if none ever came."""
+        sent_ns = self.last_timestamp_ns
+        return None if sent_ns is None else max(0, self._clock.unix_ns() - sent_ns)
+
+    def close(self) -> None:
+        """Close the ports; idempotent. Later calls raise ``ShutdownError``."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+        self._envelopes.close()
+        if self._on_close is not None:
+            self._on_close(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decode_error(self, number: int, error: TaktoraError) -> CodecError:
+        cause = error.cause if isinstance(error, CodecError) else str(error)
+        place = f"{self._envelopes.service}, envelope {number}, as {self._value_type.__name__}"
+        return CodecError(self._codec.format_name, f"{place}: {cause}")
