@@ -1,0 +1,276 @@
+"""The App: resources, channels and items declared by name; it opens nothing until it is bound to a runtime."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+
+from taktora.app.handles import Channel, Reader, Signal, Writer
+from taktora.codec import JsonCodec
+from taktora.errors import ConfigurationError
+from taktora.recording import SEVERITIES, Severity
+
+if TYPE_CHECKING:
+    from taktora.app.bench import Bench
+    from taktora.app.bound import BoundApp
+    from taktora.app.machine import Machine
+    from taktora.codec.base import Codec
+    from taktora.executor import Context as ExecutorContext
+    from taktora.runtime import Runtime
+
+__all__ = ["App", "CanBus", "Context", "Declaration"]
+
+T = TypeVar("T")
+Reason: TypeAlias = Literal["cyclic", "message", "lost", "found"]
+
+
+class Context:
+    """What an item is given when it runs."""
+
+    __slots__ = ("_app", "executor")
+
+    def __init__(self, app: App, executor: ExecutorContext) -> None:
+        self._app = app
+        self.executor = executor
+        """The executor's own context, for those who want more."""
+
+    @property
+    def task_id(self) -> str:
+        """Id of the task that runs."""
+        return self.executor.task_id
+
+    @property
+    def now_ns(self) -> int:
+        """Monotonic time of the world in ns."""
+        return self._app.runtime.clock.now_ns()
+
+    def event(self, text: str, severity: Severity = "info") -> None:
+        """Show that something worth reading happened: in the log, or on the page of a simulated run.
+
+        Raises:
+            ConfigurationError: ``severity`` is none of info, warning, alarm.
+        """
+        if severity not in SEVERITIES:
+            msg = f"event {text!r}: severity {severity!r} is none of {', '.join(SEVERITIES)}"
+            raise ConfigurationError(msg)
+        self._app.runtime.recorder.event(text, severity)
+
+    def stop_executor(self) -> None:
+        """Ask the executor of this item to stop."""
+        self.executor.stop_executor()
+
+
+Item: TypeAlias = Callable[[Context], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One declared item: what runs, why and where."""
+
+    item: Item
+    task_id: str
+    reason: Reason
+    executor: str
+    reader: Reader[Any] | None = None
+    period_ns: int = 0
+    budget_ns: int | None = None
+
+
+@dataclass(slots=True)
+class CanBus:
+    """A CAN bus of the machine, by name; typed messages come from its DBC."""
+
+    name: str
+    readers: list[tuple[Reader[Any], type | str]] = field(default_factory=list)
+    writers: list[tuple[Writer[Any], type | str]] = field(default_factory=list)
+
+    @overload
+    def reader(self, message: type[T], max_age_ms: float | None = None) -> Reader[T]: ...
+    @overload
+    def reader(self, message: str, max_age_ms: float | None = None) -> Reader[Any]: ...
+    def reader(self, message: type[Any] | str, max_age_ms: float | None = None) -> Reader[Any]:
+        """Declare that the application receives ``message``.
+
+        Args:
+            message: A class whose name and field names are those of the DBC message, or the message's name.
+            max_age_ms: Age up to which the last value counts as fresh; needed by ``on_lost`` and ``on_found``.
+        """
+        handle: Reader[Any] = Reader(f"{self.name}.{_message_name(message)}", max_age_ms)
+        self.readers.append((handle, message))
+        return handle
+
+    @overload
+    def writer(self, message: type[T]) -> Writer[T]: ...
+    @overload
+    def writer(self, message: str) -> Writer[Any]: ...
+    def writer(self, message: type[Any] | str) -> Writer[Any]:
+        """Declare that the application sends ``message`` (see :meth:`reader`)."""
+        handle: Writer[Any] = Writer(f"{self.name}.{_message_name(message)}")
+        self.writers.append((handle, message))
+        return handle
+
+
+def _message_name(message: type | str) -> str:
+    return message if isinstance(message, str) else message.__name__
+
+
+# req: REQ_8021
+class App:
+    """An application: declared once, bound to a world when it is run (REQ_8021).
+
+    Args:
+        name: Short name; the prefix of its channels and executors.
+        machine: Path of the machine file, relative to the file that creates the App. None: no machine.
+    """
+
+    def __init__(self, name: str, machine: str | Path | None = None) -> None:
+        if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
+            msg = f"App name {name!r}: expected letters, digits, '-' and '_'"
+            raise ConfigurationError(msg)
+        self.name = name
+        caller = Path(inspect.stack()[1].filename).resolve().parent
+        self.machine_path = None if machine is None else caller / machine
+        self.buses: dict[str, CanBus] = {}
+        self.channels: dict[str, tuple[Channel[Any], Codec]] = {}
+        self.signals: list[Signal] = []
+        self.declarations: list[Declaration] = []
+        self._runtime: Runtime | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime the App is bound to."""
+        if self._runtime is None:
+            msg = f"App {self.name!r} is not bound to a world; use app.main(), app.bind(runtime) or 'taktora sim run'"
+            raise ConfigurationError(msg)
+        return self._runtime
+
+    def can(self, name: str) -> CanBus:
+        """Return the CAN bus ``name`` of the machine file."""
+        return self.buses.setdefault(name, CanBus(name))
+
+    def channel(
+        self,
+        name: str,
+        value_type: type[T],
+        *,
+        max_payload_size: int = 512,
+        max_age_ms: float | None = None,
+        codec: Codec | None = None,
+    ) -> Channel[T]:
+        """Declare a typed channel between items; other processes can read it as ``<app>.<name>``.
+
+        Args:
+            name: Unique within the App.
+            value_type: Class of the values.
+            max_payload_size: Bytes one encoded value may need.
+            max_age_ms: Age up to which the last value counts as fresh.
+            codec: How values are encoded; JSON unless given.
+        """
+        if name in self.channels:
+            msg = f"App {self.name!r}: channel {name!r} is declared twice; names are unique within an App"
+            raise ConfigurationError(msg)
+        handle = Channel(f"{self.name}.{name}", value_type, max_payload_size, max_age_ms)
+        self.channels[name] = (handle, codec or JsonCodec())
+        return handle
+
+    def signal(self, name: str, unit: str = "") -> Signal:
+        """Declare a number that is worth plotting."""
+        handle = Signal(name, unit)
+        self.signals.append(handle)
+        return handle
+
+    def cyclic(
+        self, *, every_ms: float, budget_us: float | None = None, executor: str = "main"
+    ) -> Callable[[Item], Item]:
+        """Declare an item that runs every ``every_ms`` on the absolute grid.
+
+        Args:
+            every_ms: Period in ms, above 0.
+            budget_us: Execution time in us beyond which the task is faulted; None: no limit.
+            executor: Executor it runs on; each has a thread of its own in the real worlds.
+        """
+        period_ns = round(every_ms * 1_000_000)
+        if period_ns <= 0:
+            msg = f"App {self.name!r}: every_ms is {every_ms}, expected more than 0"
+            raise ConfigurationError(msg)
+        budget_ns = None if budget_us is None else round(budget_us * 1_000)
+        return lambda item: self._declare(item, "cyclic", executor, None, period_ns, budget_ns)
+
+    def on(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
+        """Declare an item that runs when something arrives at ``reader``; let it drain the reader."""
+        return lambda item: self._declare(item, "message", executor, reader)
+
+    def on_lost(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
+        """Declare an item that runs once when nothing has arrived for the reader's ``max_age_ms``."""
+        return lambda item: self._declare(item, "lost", executor, _aged(reader))
+
+    def on_found(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
+        """Declare an item that runs once when the first message after a loss arrives."""
+        return lambda item: self._declare(item, "found", executor, _aged(reader))
+
+    def bind(
+        self, runtime: Runtime, *, machine: Path | str | Machine | None = None, bench: Path | str | Bench | None = None
+    ) -> BoundApp:
+        """Build connectors and executors for this App on ``runtime``; nothing runs before ``start``.
+
+        Args:
+            runtime: ``Runtime.system()`` or ``world.runtime``.
+            machine: Machine file, or machine, to use in place of the App's own.
+            bench: What stands behind the machine's names; None: the world's default for each. Paths inside a Machine
+                or Bench that comes from no file are relative to the working directory.
+
+        Raises:
+            ConfigurationError: a name, file, message or field does not fit; nothing has been opened.
+        """
+        from taktora.app.bound import BoundApp
+
+        if self._runtime is not None:
+            msg = f"App {self.name!r} is bound already; close that binding first, or build a second App"
+            raise ConfigurationError(msg)
+        self._runtime = runtime
+        try:
+            return BoundApp(self, runtime, _path(machine) or self.machine_path, _path(bench))
+        except BaseException:
+            self.unbind()
+            raise
+
+    def unbind(self) -> None:
+        """Forget the runtime; called when a binding closes."""
+        self._runtime = None
+
+    def main(self, arguments: list[str] | None = None) -> None:
+        """Run the App from the command line and exit; ``--help`` tells the options."""
+        from taktora.app.main import run_main
+
+        sys.exit(run_main(self, arguments))
+
+    def _declare(
+        self,
+        item: Item,
+        reason: Reason,
+        executor: str,
+        reader: Reader[Any] | None,
+        period_ns: int = 0,
+        budget_ns: int | None = None,
+    ) -> Item:
+        task_id = getattr(item, "__name__", type(item).__name__)
+        if any(known.task_id == task_id for known in self.declarations):
+            msg = f"App {self.name!r}: two items are called {task_id!r}; names of items are unique within an App"
+            raise ConfigurationError(msg)
+        self.declarations.append(Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns))
+        return item
+
+
+def _path(given: str | T) -> Path | T:
+    return Path(given) if isinstance(given, str) else given
+
+
+def _aged(reader: Reader[Any]) -> Reader[Any]:
+    if reader.max_age_ns is None:
+        msg = f"{reader.name}: on_lost and on_found need a reader with max_age_ms"
+        raise ConfigurationError(msg)
+    return reader

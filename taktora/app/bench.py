@@ -1,0 +1,65 @@
+"""The bench file (``bench.toml``): what stands behind each resource name in one run; it never describes the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from taktora.app.files import fault_of, nearest, read_file, schema_of
+from taktora.app.machine import Machine
+from taktora.errors import ConfigurationError
+
+__all__ = ["Bench", "CanBacking", "bench_schema", "load_bench"]
+
+
+class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What stands behind one CAN bus: a simulated bus, with a recording replayed on it if given, or an interface.
+
+    ``replay`` is a log in any format python-can reads, relative to the bench file; ``replay_channel`` picks one
+    channel of a log with several. ``interface`` names a network interface and excludes the other two.
+    """
+
+    simulated: bool = False
+    replay: Annotated[str, msgspec.Meta(description="recorded log, relative to this file")] | None = None
+    replay_channel: str | None = None
+    interface: Annotated[str, msgspec.Meta(description="network interface, e.g. can0")] | None = None
+
+
+class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What stands behind the machine's resource names."""
+
+    bench: Annotated[str, msgspec.Meta(description="id of the bench")] = "bench"
+    can: dict[str, CanBacking] = {}
+
+
+def load_bench(path: Path, machine: Machine | None = None) -> Bench:
+    """Read a bench file and check its names against ``machine``.
+
+    Raises:
+        ConfigurationError: missing, malformed, an unknown field or resource, or contradictory backing.
+    """
+    bench = read_file(path, Bench)
+    for name, backing in bench.can.items():
+        _check_can(path, name, backing)
+        if machine is not None and name not in machine.can:
+            msg = (
+                f"{path}: [can.{name}] is no CAN bus of machine {machine.machine!r}; {nearest(name, list(machine.can))}"
+            )
+            raise ConfigurationError(msg)
+    return bench
+
+
+def _check_can(path: Path, name: str, backing: CanBacking) -> None:
+    if backing.interface is not None and (backing.simulated or backing.replay is not None):
+        msg = f"{path}: [can.{name}] names interface {backing.interface!r} and is simulated too; keep one of both"
+        raise ConfigurationError(msg)
+    if backing.replay is not None and (fault := fault_of(path.parent / backing.replay)):
+        msg = f"{path}: can.{name}.replay names {backing.replay!r}; {path.parent / backing.replay}: {fault}"
+        raise ConfigurationError(msg)
+
+
+def bench_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the bench file, as published in ``bench.schema.json``."""
+    return schema_of(Bench)

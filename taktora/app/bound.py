@@ -1,0 +1,275 @@
+"""An App that is bound to a runtime: its connectors, channels and executors, started and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from taktora.app.app import App, Context, Declaration
+from taktora.app.bench import Bench, load_bench
+from taktora.app.can import bind_can
+from taktora.app.handles import Channel, Reader
+from taktora.app.machine import Machine, load_machine
+from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost
+from taktora.errors import ConfigurationError
+from taktora.executor import ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
+from taktora.transport.base import ListenerPort, event_service_name
+
+if TYPE_CHECKING:
+    from taktora.codec.base import Codec
+    from taktora.codec.dbc import Dbc
+    from taktora.executor import Context as ExecutorContext
+    from taktora.runtime import RunHandle, Runtime
+
+__all__ = ["BoundApp"]
+
+MAIN = "main"
+
+
+# req: REQ_8021
+class BoundApp:
+    """What ``App.bind`` returns; a context manager that closes everything.
+
+    Args:
+        app: The declarations.
+        runtime: The world.
+        machine: Path of the machine file, a machine, or None.
+        bench: Path of the bench file, a bench, or None for the world's defaults.
+    """
+
+    def __init__(self, app: App, runtime: Runtime, machine: Path | Machine | None, bench: Path | Bench | None) -> None:
+        self.app = app
+        self.runtime = runtime
+        self.machine = _machine(app, machine)
+        self.bench = load_bench(bench, self.machine) if isinstance(bench, Path) else (bench or Bench())
+        self.host = ConnectorHost.builder(runtime, app.name).build()
+        self.executors: dict[str, Executor] = {MAIN: self.host.executor}
+        self.dbcs: dict[str, Dbc] = {}
+        """The loaded DBC of each CAN bus, by resource name: its message classes are attributes."""
+        self._listeners: list[ListenerPort] = []
+        self._ports: list[ChannelReader[Any, Any] | ChannelWriter[Any, Any]] = []
+        self._running: list[RunHandle] = []
+        self._ran = False
+        self._closed = False
+        try:
+            self._open(*(given.parent if isinstance(given, Path) else Path() for given in (machine, bench)))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def health(self) -> dict[str, ConnectorHealth]:
+        """Health of each resource, by its name."""
+        return {connector.name: connector.health() for connector in self.host.gateway.connectors}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong in items so far, in words: contained exceptions and tasks that are faulted."""
+        found = []
+        for name, executor in self.executors.items():
+            found += [f"{name}/{task} failed {count} times" for task, count in executor.item_failures.items()]
+            found += [f"{name}/{task} is faulted and no longer runs" for task in executor.faulted_tasks]
+        return found
+
+    def start(self) -> None:
+        """Start gateways and all executors in the background."""
+        self.host.gateway.start()
+        self._start(self.executors)
+
+    def run(self, duration_ns: int | None = None) -> None:
+        """Run the main executor in this thread and the others beside it, until the time is over or a signal comes.
+
+        Args:
+            duration_ns: How long; None: until SIGINT, SIGTERM or ``stop``.
+        """
+        from taktora.executor.signals import stop_on_signals
+
+        self._start(name for name in self.executors if name != MAIN)
+        with stop_on_signals([self.host.stoppable()]):
+            if duration_ns is None:
+                self.host.run()
+            else:
+                self.host.run_for(duration_ns / 1e9)
+
+    def stop(self) -> None:
+        """Ask all executors to stop."""
+        for executor in self.executors.values():
+            executor.stop()
+
+    def close(self) -> None:
+        """Stop everything, wait for it, close ports and connectors; idempotent. Raises what ended a run."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        ended = [error for error in map(_join, self._running) if error is not None]
+        self._tell_unheard()
+        self._release()
+        if ended:
+            raise ended[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, names: Iterable[str]) -> None:
+        self._ran = True
+        for name in names:  # one by one: those that have started are stopped although a later one does not start
+            self._running.append(self.runtime.start(self.executors[name]))
+
+    def _tell_unheard(self) -> None:
+        """Say which readers heard nothing: a sender that never spoke is not lost, and should not go unnoticed."""
+        readers = [reader for bus in self.app.buses.values() for reader, _message in bus.readers]
+        channels = [channel for channel, _codec in self.app.channels.values()]
+        for reader in (*readers, *channels) if self._ran else ():
+            if not reader.received:
+                self.runtime.recorder.event(f"nothing was received on {reader.name} in this run", "warning")
+
+    def _release(self) -> None:
+        with ExitStack() as stack:  # what fails to close keeps nothing else open
+            stack.callback(self._detach)
+            for port in (*self._listeners, *self._ports):
+                stack.callback(port.close)
+            for executor in self.executors.values():
+                stack.callback(executor.close)
+            stack.callback(self.host.close)
+
+    def _detach(self) -> None:
+        for bus in self.app.buses.values():
+            for reader, _message in bus.readers:
+                reader.detach()
+            for writer, _message in bus.writers:
+                writer.detach()
+        for channel, _codec in self.app.channels.values():
+            channel.writer.detach()
+            channel.detach()
+        for signal in self.app.signals:
+            signal.detach()
+        self.app.unbind()
+
+    def _open(self, machine_folder: Path, bench_folder: Path) -> None:
+        for signal in self.app.signals:
+            signal.attach(self.runtime.recorder)
+        for bus in self.app.buses.values():
+            bind_can(self, bus, machine_folder, bench_folder)
+        for channel, codec in self.app.channels.values():
+            self._open_channel(channel, codec)
+        for declaration in self.app.declarations:
+            self._executor(declaration.executor).add(self._item(declaration), declaration.task_id)
+
+    def _open_channel(self, channel: Channel[Any], codec: Codec) -> None:
+        runtime, size = self.runtime, channel.max_payload_size
+        reader = ChannelReader(
+            runtime.transport, channel.name, size, codec, channel.value_type, runtime.clock, channel.note_integrity
+        )
+        self._ports.append(reader)
+        writer: ChannelWriter[Any, Codec] = ChannelWriter(runtime.transport, channel.name, size, codec, runtime.clock)
+        self._ports.append(writer)
+        channel.attach(reader, runtime.recorder)
+        channel.writer.attach(writer)
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self.executors:
+            builder = self.runtime.executor_builder(f"{self.app.name}.{name}")
+            self.executors[name] = builder.observer(_StopAll(self.host.stoppable())).build()
+        return self.executors[name]
+
+    def _item(self, declaration: Declaration) -> ExecutableItem:
+        if declaration.reason in ("lost", "found"):
+            assert declaration.reader is not None
+            listener = self.runtime.transport.listener(event_service_name(declaration.reader.port.service))
+            self._listeners.append(listener)
+            return _FreshnessItem(self.app, declaration, declaration.reader, listener)
+        return _AppItem(self.app, declaration)
+
+
+def _join(handle: RunHandle) -> BaseException | None:
+    try:
+        handle.join()
+    except BaseException as error:
+        return error
+    return None
+
+
+class _StopAll(Observer):
+    """Ends the whole application when one of its executors ends with an error; ``close`` then raises it."""
+
+    def __init__(self, main: Stoppable) -> None:
+        self._main = main
+
+    def on_executor_error(self, error: BaseException) -> None:  # noqa: ARG002
+        self._main.stop()
+
+
+def _machine(app: App, given: Path | Machine | None) -> Machine:
+    if given is None:
+        if app.buses:
+            names = ", ".join(sorted(app.buses))
+            msg = f"App {app.name!r} uses CAN bus {names} and no machine file; give App(..., machine='machine.yaml')"
+            raise ConfigurationError(msg)
+        return Machine(machine=app.name)
+    return load_machine(given) if isinstance(given, Path) else given
+
+
+class _AppItem(ExecutableItem):
+    """A declared item on its executor."""
+
+    def __init__(self, app: App, declaration: Declaration) -> None:
+        self._app = app
+        self._declaration = declaration
+        self._run = declaration.item
+        self._context: Context | None = None
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declaration = self._declaration
+        if declaration.reader is not None:
+            declarer.subscriber(declaration.reader.port)
+        else:
+            declarer.interval(declaration.period_ns)
+        if declaration.budget_ns is not None:
+            declarer.budget(declaration.budget_ns)
+
+    def execute(self, context: ExecutorContext) -> ItemFlow | None:
+        if self._context is None:
+            self._context = Context(self._app, context)
+        outcome = self._run(self._context)
+        return outcome if isinstance(outcome, ItemFlow) else None
+
+
+class _Source:
+    """A listener in the shape the trigger declarer takes."""
+
+    def __init__(self, listener: ListenerPort) -> None:
+        self.listener = listener
+
+
+class _FreshnessItem(_AppItem):
+    """Runs a declared item once when its reader's messages stop, or once when they are back."""
+
+    def __init__(self, app: App, declaration: Declaration, reader: Reader[Any], listener: ListenerPort) -> None:
+        super().__init__(app, declaration)
+        self._max_age_ns = reader.max_age_ns or 0
+        self._source = _Source(listener)
+        self._seen = False
+        self._lost = False
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.deadline(self._source, self._max_age_ns)
+
+    def execute(self, context: ExecutorContext) -> ItemFlow | None:
+        was_lost = self._lost
+        if context.event_fired:
+            self._seen, self._lost = True, False
+        elif self._seen:
+            self._lost = True
+        wanted = "lost" if self._lost else "found"
+        if self._lost != was_lost and self._declaration.reason == wanted:
+            return super().execute(context)
+        return None

@@ -1,0 +1,88 @@
+"""Binds the CAN buses of an App: DBC, routing, connector and what stands behind the bus; it sends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taktora.app.bench import CanBacking
+from taktora.can import CanConnector, CanConnectorOptions, CanId, CanIface, CanRouting, can_channel
+from taktora.can.backend import CanRequest
+from taktora.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from taktora.app.app import CanBus
+    from taktora.app.bound import BoundApp
+    from taktora.codec.dbc import DbcCodec, DbcMessage
+    from taktora.connector import ChannelDescriptor
+
+__all__ = ["bind_can"]
+
+
+def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: Path) -> CanConnector[DbcCodec]:
+    """Build the connector of one bus, register it with the host and give the App's handles their ports.
+
+    Readers are opened before writers.
+
+    Raises:
+        ConfigurationError: unknown bus, no DBC, unknown message or field, or nothing stands behind the bus.
+    """
+    runtime = bound.runtime
+    spec = bound.machine.can_bus(bus.name, f"App {bound.app.name!r}")
+    dbc_path = None if spec.dbc is None else machine_folder / spec.dbc
+    backing = bound.bench.can.get(bus.name, CanBacking())
+    iface = CanIface(backing.interface or (None if backing.simulated else spec.interface) or bus.name[:15])
+    messages = _Messages(bus, iface, dbc_path)
+    request = CanRequest(
+        bus=bus.name,
+        node=bound.app.name,
+        interface=backing.interface,
+        machine_interface=spec.interface,
+        bitrate=spec.bitrate,
+        simulated=backing.simulated,
+        replay=None if backing.replay is None else bench_folder / backing.replay,
+        replay_channel=backing.replay_channel,
+        sends=messages.sent,
+        senders=messages.senders,
+    )
+    interface = runtime.backend("can")(runtime, request)
+    options = CanConnectorOptions(ifaces=(iface,))
+    connector = CanConnector(runtime, options, (interface,), messages.codec, name=bus.name)
+    bound.host.register(connector)
+    bound.dbcs[bus.name] = messages.dbc
+    for reader, message in bus.readers:
+        descriptor, value_type = messages.resolve(reader.name, message)
+        reader.attach(connector.create_reader(descriptor, value_type), runtime.recorder)
+    for writer, message in bus.writers:
+        descriptor, value_type = messages.resolve(writer.name, message)
+        writer.attach(connector.create_writer(descriptor, value_type))
+    return connector
+
+
+class _Messages:
+    """Finds the DBC message, the channel and the value type behind what an App asked for."""
+
+    def __init__(self, bus: CanBus, iface: CanIface, dbc_path: Path | None) -> None:
+        from taktora.codec.dbc import DbcCodec, load_dbc
+
+        if dbc_path is None:
+            msg = f"CAN bus {bus.name!r} has no DBC, so its messages have no names; write 'dbc:' into the machine file"
+            raise ConfigurationError(msg)
+        self._iface = iface
+        self.dbc = load_dbc(dbc_path)
+        self.codec = DbcCodec(self.dbc)
+        self.sent = tuple((found.can_id, found.is_extended) for found in map(self._find, (m for _, m in bus.writers)))
+        """Identifiers that the application sends."""
+        self.senders = self.dbc.senders()
+        """Identifiers by the node that sends them."""
+
+    def resolve(self, channel: str, message: type | str) -> tuple[ChannelDescriptor[CanRouting], type]:
+        """Return the channel descriptor and the value type."""
+        found = self._find(message)
+        routing = CanRouting(self._iface, CanId(found.can_id, found.is_extended))
+        return can_channel(channel, routing), found.type if isinstance(message, str) else message
+
+    def _find(self, message: type | str) -> DbcMessage:
+        if not isinstance(message, str):
+            return self.codec.bind(message)
+        return self.codec.bind(self.dbc.message(message).type, message)

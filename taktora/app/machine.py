@@ -1,0 +1,58 @@
+"""The machine file (``machine.yaml``): what the machine is made of; it never says what stands behind a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from taktora.app.files import fault_of, nearest, read_file, schema_of
+from taktora.errors import ConfigurationError
+
+__all__ = ["CanBusSpec", "Machine", "load_machine", "machine_schema"]
+
+
+class CanBusSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One CAN bus of the machine.
+
+    ``bitrate`` is in bit/s. ``dbc`` is a path relative to the machine file. ``interface`` is the network interface of
+    the real machine (``can0``); a bench file may name another.
+    """
+
+    bitrate: Annotated[int, msgspec.Meta(ge=10_000, le=1_000_000, description="bit/s")] = 500_000
+    dbc: Annotated[str, msgspec.Meta(description="DBC file, relative to this file")] | None = None
+    interface: Annotated[str, msgspec.Meta(description="network interface of the real machine")] | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The one truth about a machine: its buses and what is on them."""
+
+    machine: Annotated[str, msgspec.Meta(min_length=1, description="name of the machine")]
+    can: dict[str, CanBusSpec] = {}
+
+    def can_bus(self, name: str, where: str) -> CanBusSpec:
+        """Return the bus ``name``; ``where`` is the file, for the message."""
+        if name not in self.can:
+            msg = f"{where}: machine {self.machine!r} has no CAN bus {name!r}; {nearest(name, list(self.can))}"
+            raise ConfigurationError(msg)
+        return self.can[name]
+
+
+def load_machine(path: Path) -> Machine:
+    """Read a machine file.
+
+    Raises:
+        ConfigurationError: missing, malformed, an unknown field, a value out of range, or a DBC file that is not there.
+    """
+    machine = read_file(path, Machine)
+    for name, bus in machine.can.items():
+        if bus.dbc is not None and (fault := fault_of(path.parent / bus.dbc)):
+            msg = f"{path}: can.{name}.dbc names {bus.dbc!r}; {path.parent / bus.dbc}: {fault}"
+            raise ConfigurationError(msg)
+    return machine
+
+
+def machine_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the machine file, as published in ``machine.schema.json``."""
+    return schema_of(Machine)
