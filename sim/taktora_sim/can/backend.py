@@ -1,0 +1,98 @@
+"""What stands behind a CAN bus in a World: a simulated bus, and a recording on it; it reaches no device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taktora.can.interface import CanInterface
+from taktora.errors import ConfigurationError
+from taktora_sim.can.bus import SimulatedCanBus
+from taktora_sim.can.replay import CanReplay
+
+if TYPE_CHECKING:
+    from taktora.can.backend import CanRequest
+    from taktora.runtime import Runtime
+    from taktora_sim.world import World
+
+__all__ = ["SimulatedCan", "bus_of", "make_interface"]
+
+
+def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
+    """Return a node's interface on the simulated bus ``request.bus``, which is made at its first use.
+
+    Raises:
+        ConfigurationError: the bench file names a real interface, or two requests differ about the bus.
+    """
+    world: World = runtime.context
+    if request.interface is not None:
+        msg = f"CAN bus {request.bus!r} is interface {request.interface!r}, which a simulated run cannot reach"
+        raise ConfigurationError(f"{msg}; give a bench file with [can.{request.bus}] simulated = true")
+    can = SimulatedCan.of(world)
+    bus = can.open_bus(request.bus, request.bitrate, request.node)
+    if request.replay is not None:
+        can.replays[request.bus] = _replay(bus, request)
+    return bus.node(request.node).interface(request.bus[:15])
+
+
+class SimulatedCan:
+    """The CAN buses of one world, and the recordings replayed on them, by resource name."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.buses: dict[str, SimulatedCanBus] = {}
+        self.replays: dict[str, CanReplay] = {}
+        world.faults.hints.append(self._hint)
+
+    @classmethod
+    def of(cls, world: World) -> SimulatedCan:
+        """Return the one of ``world``."""
+        return world.part(cls)
+
+    def open_bus(self, name: str, bitrate: int, who: str) -> SimulatedCanBus:
+        """Return the bus ``name``, made now if there is none.
+
+        Raises:
+            ConfigurationError: the bus has another bit rate.
+        """
+        bus = self.buses.get(name)
+        if bus is None:
+            bus = self.buses[name] = SimulatedCanBus(self._world, name, bitrate)
+        if bus.bitrate != bitrate:
+            msg = f"CAN bus {name!r} runs at {bus.bitrate} bit/s and {who!r} asks for {bitrate}"
+            raise ConfigurationError(f"{msg}; all nodes of a bus have one bit rate")
+        return bus
+
+    def _hint(self, path: str) -> str:
+        """Say what is missing for a fault at the recording of a bus that has none."""
+        for bus in self.buses:
+            if f"{path}/".startswith(f"can/{bus}/replay/") and bus not in self.replays:
+                return (
+                    f"no recording is replayed on CAN bus {bus!r} in this run; give a bench file with replay = "
+                    f"'drive.log' in [can.{bus}], by --bench FILE"
+                )
+        return ""
+
+
+def bus_of(world: World, name: str) -> SimulatedCanBus:
+    """Return the simulated CAN bus ``name`` of ``world``.
+
+    Raises:
+        ConfigurationError: no application is bound to such a bus yet.
+    """
+    buses = SimulatedCan.of(world).buses
+    if name not in buses:
+        msg = f"this world has no CAN bus {name!r}; it has {', '.join(buses) or 'none'}; bind the App first"
+        raise ConfigurationError(msg)
+    return buses[name]
+
+
+def _replay(bus: SimulatedCanBus, request: CanRequest) -> CanReplay:
+    """Put the recording on the bus; what the application sends itself is left out of it."""
+    assert request.replay is not None
+    return CanReplay(
+        bus,
+        request.replay,
+        channels=None if request.replay_channel is None else (request.replay_channel,),
+        exclude_ids=request.sends,
+        senders=request.senders,
+    )

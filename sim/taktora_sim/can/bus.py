@@ -1,0 +1,241 @@
+"""A classical CAN bus in virtual time: who sends when, for how long, and who gets it; it never invents a frame.
+
+Modelled:
+
+* frame durations bit by bit, stuffing and the three bits of intermission included, at one bit rate;
+* one frame at a time; at each start of frame the lowest identifier among the nodes' heads wins, losers try again at
+  the next one; a frame queued during a transmission or its intermission joins the next start of frame;
+* delivery to every other node at the end of the frame, all with that time stamp; loopback to the sending node's other
+  sockets at the same instant; kernel filters of each socket; a bounded first-in-first-out transmit queue per node;
+* priority inversion inside one node (a FIFO queue hides an urgent frame behind a slow one), as SocketCAN has it;
+* bus load over a sliding window, its peak, and the longest wait of each node.
+
+Simplified:
+
+* no bit errors, acknowledgement, error counters, error frames or bus-off: every frame started is completed;
+* a single node hears nobody but succeeds, as if an invisible listener acknowledged;
+* two nodes that start the same identifier at once: equal frames merge and both succeed; of different ones the lower
+  node index is sent first, counted in ``collisions``;
+* starts of frame fall on the instant of the request, not on a grid of bit times.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from simpy.events import EventPriority
+
+from taktora.can.interface import CanFrame
+from taktora.errors import ConfigurationError
+from taktora_sim.can.node import CanNode, Transmission
+from taktora_sim.can.timing import FRAME_BITS_MAX, INTERMISSION_BITS, duration_ns, frame_bits
+from taktora_sim.world import World
+
+__all__ = ["BITRATE_MAX", "BITRATE_MIN", "BusFrame", "SimulatedCanBus"]
+
+BITRATE_MIN = 1_000
+BITRATE_MAX = 1_000_000
+_AFTER_ALL = EventPriority(3)
+"""Arbitration looks at the heads after everything else of its instant has queued its frames."""
+_new_tuple = tuple.__new__
+
+
+class BusFrame(NamedTuple):
+    """One frame that was on the wire: start and end of frame in virtual time, its length, its sender."""
+
+    start_ns: int
+    end_ns: int
+    bits: int
+    node: str
+    frame: CanFrame
+
+
+class _Load:
+    """Busy time within a sliding window."""
+
+    def __init__(self, window_ns: int) -> None:
+        self.window_ns = window_ns
+        self.busy_ns = 0
+        self.peak_ns = 0
+        self._spans: deque[tuple[int, int]] = deque()
+        self._within_ns = 0
+
+    def add(self, start_ns: int, end_ns: int) -> None:
+        spans, since_ns = self._spans, end_ns - self.window_ns
+        spans.append((start_ns, end_ns))
+        self.busy_ns += end_ns - start_ns
+        self._within_ns += end_ns - start_ns
+        while spans[0][1] <= since_ns:
+            start, end = spans.popleft()
+            self._within_ns -= end - start
+        cut_off_ns = since_ns - spans[0][0]  # of the oldest, if it began before the window
+        within_ns = self._within_ns - cut_off_ns if cut_off_ns > 0 else self._within_ns
+        if within_ns > self.peak_ns:
+            self.peak_ns = within_ns
+
+    def within(self, since_ns: int, until_ns: int) -> int:
+        return sum(max(0, min(end, until_ns) - max(start, since_ns)) for start, end in self._spans)
+
+
+class SimulatedCanBus:
+    """One CAN segment of a World.
+
+    Args:
+        world: Gives time, trace and faults.
+        name: Name of the bus in traces and fault paths: ``can/<name>``.
+        bitrate: Bit/s, 1 000 to 1 000 000.
+        load_window_ns: Longest window over which :meth:`load` can look back.
+    """
+
+    def __init__(self, world: World, name: str, bitrate: int = 500_000, *, load_window_ns: int = 1_000_000_000) -> None:
+        if not BITRATE_MIN <= bitrate <= BITRATE_MAX:
+            raise ConfigurationError(
+                f"CAN bus {name!r}: bit rate {bitrate} bit/s is outside {BITRATE_MIN}..{BITRATE_MAX} of classical CAN"
+            )
+        self.world = world
+        self.name = name
+        self.bitrate = bitrate
+        self.frames = 0
+        """Frames completed since the start."""
+        self.collisions = 0
+        """Starts of frame at which two nodes sent one identifier with different content."""
+        self._now_ns = world.now_ns
+        self._duration_ns = tuple(duration_ns(bits, bitrate) for bits in range(FRAME_BITS_MAX + 1))
+        self._nodes: list[CanNode] = []
+        self._observers: list[Callable[[BusFrame], None]] = []
+        self._load = _Load(load_window_ns)
+        self._current: Transmission | None = None
+        self._free_at_ns = 0
+        self._arbitration_due = False
+
+    @property
+    def path(self) -> str:
+        """Component path of the bus."""
+        return f"can/{self.name}"
+
+    @property
+    def nodes(self) -> tuple[CanNode, ...]:
+        return tuple(self._nodes)
+
+    def node(self, name: str, *, queue_length: int = 10) -> CanNode:
+        """Attach a node: one controller with one host network interface behind it.
+
+        Raises:
+            ConfigurationError: the bus has a node of that name, or ``queue_length`` is below 1.
+        """
+        if any(node.name == name for node in self._nodes):
+            raise ConfigurationError(f"CAN bus {self.name!r} already has a node {name!r}; give each node its own name")
+        node = CanNode(self, name, queue_length)
+        self._nodes.append(node)
+        return node
+
+    def observe(self, observer: Callable[[BusFrame], None]) -> None:
+        """Have ``observer`` called for each completed frame, in order of registration, before it is delivered."""
+        self._observers.append(observer)
+
+    # req: REQ_8207
+    def load(self, window_ns: int | None = None) -> float:
+        """Return the share of the last ``window_ns`` in which the bus was busy, 0.0 to 1.0.
+
+        A frame counts from its start to the end of its intermission. The window is cut off at virtual time zero.
+
+        Raises:
+            ValueError: the window is not within 1 ns and ``load_window_ns``.
+        """
+        window = self._load.window_ns if window_ns is None else window_ns
+        if not 0 < window <= self._load.window_ns:
+            raise ValueError(f"load window {window} ns is outside 1..{self._load.window_ns}; raise load_window_ns")
+        now = self.world.now_ns()
+        since = max(0, now - window)
+        busy = self._load.within(since, now) + self._busy_now(since, now)
+        return busy / (now - since) if now > since else 0.0
+
+    @property
+    def peak_load(self) -> float:
+        """Largest load over ``load_window_ns`` seen at the end of a frame, 0.0 to 1.0."""
+        return self._load.peak_ns / self._load.window_ns
+
+    @property
+    def busy_ns(self) -> int:
+        """Sum of the durations of all completed frames, intermission included."""
+        return self._load.busy_ns
+
+    def request(self) -> None:
+        """Note that a node has a frame at its head; called by nodes."""
+        if self._current is None and not self._arbitration_due:
+            self._arbitration_due = True
+            now_ns, free_at_ns = self._now_ns(), self._free_at_ns
+            self.world.post_at(max(free_at_ns, now_ns), self._arbitrate, _AFTER_ALL)
+
+    def _busy_now(self, since_ns: int, now_ns: int) -> int:
+        current = self._current
+        return 0 if current is None else max(0, now_ns - max(current.start_ns, since_ns))
+
+    # req: REQ_8200
+    def _arbitrate(self) -> None:
+        self._arbitration_due = False
+        best = -1
+        winners: list[CanNode] = []
+        for node in self._nodes:
+            if not node.queue:
+                continue
+            rank = node.queue[0].rank
+            if not winners or rank < best:
+                best, winners = rank, [node]
+            elif rank == best:
+                winners.append(node)
+        if winners:
+            self._start(winners)
+
+    def _start(self, winners: list[CanNode]) -> None:
+        now = self._now_ns()
+        _, frame, _, _, hidden = winners[0].begin_transmission(now)
+        senders = winners if len(winners) == 1 else self._merge(frame, winners)
+        can_id, data, extended, remote, dlc, _ = frame
+        bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
+        self._free_at_ns = now + self._duration_ns[bits]
+        self._current = _new_tuple(Transmission, (now, bits, frame, hidden, senders))
+        self.world.post_at(now + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
+
+    def _merge(self, frame: CanFrame, winners: list[CanNode]) -> list[CanNode]:
+        """Return the nodes whose frame is ``frame`` to the last bit; the others wait, and are counted."""
+        senders = winners[:1]
+        for node in winners[1:]:
+            if node.queue[0].frame == frame:
+                node.begin_transmission(self._now_ns())
+                senders.append(node)
+            else:
+                self.collisions += 1
+        return senders
+
+    def _finish(self) -> None:
+        current = self._current
+        assert current is not None
+        self._current = None
+        now = self._now_ns()
+        start_ns, bits, frame, hidden, senders = current
+        self.frames += 1
+        self._load.add(start_ns, self._free_at_ns)
+        stamped = _new_tuple(CanFrame, (*frame[:5], now))
+        for node in senders:
+            node.record(stamped)
+        for observer in self._observers:
+            observer(BusFrame(start_ns, now, bits, senders[0].name, stamped))
+        self._deliver(stamped, senders, hidden)
+        for node in self._nodes:
+            if node.queue:
+                self.request()
+                break
+
+    def _deliver(self, frame: CanFrame, senders: list[CanNode], hidden: bool) -> None:
+        for node in senders:
+            node.end_transmission()
+        for node in self._nodes:
+            if node in senders:
+                node.loop_back(frame)
+            elif not hidden:
+                node.receive(frame)
+        for node in senders:
+            node.announce_room()
