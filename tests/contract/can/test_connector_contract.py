@@ -1,0 +1,154 @@
+"""The framework's connector kit, run against the CAN connector on the mock and on the simulated bus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taktora.can import (
+    CanConnector,
+    CanConnectorOptions,
+    CanFrame,
+    CanId,
+    CanIface,
+    CanIfaceState,
+    CanInterface,
+    CanRouting,
+    can_channel,
+)
+from taktora.errors import StackError
+from taktora.testing.check_connector import CONNECTOR_CHECKS, ConnectorBench, run_check
+from taktora.testing.mock_can import MockCanInterface
+from taktora_sim.can import SimulatedCanBus, SimulatedCanInterface
+from taktora_sim.world import World
+from tests.unit.can.support import MS, BytesCodec, FixedPolicy
+
+_ID = CanId(0x123)
+
+
+def _value(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def _bench(world: World, interface: CanInterface, **means: Any) -> ConnectorBench:
+    iface = CanIface("can0")
+    options = CanConnectorOptions(
+        ifaces=(iface,), reconnect_policy=lambda _random: FixedPolicy(20 * MS), recovery_window_ns=50 * MS
+    )
+    connector = CanConnector(world.runtime, options, [interface], BytesCodec())
+    channel = can_channel("loop", CanRouting(iface, _ID))
+    return ConnectorBench(
+        runtime=world.runtime,
+        connector=connector,
+        outbound=channel,
+        inbound=channel,
+        value_type=bytes,
+        value=_value,
+        oversize=bytes(9),
+        close=world.close,
+        **means,
+    )
+
+
+def _mock_bench() -> ConnectorBench:
+    world, mock = World(1), MockCanInterface("can0", receive_own=True)
+
+    def flood(frames: int) -> None:
+        for number in range(frames):
+            mock.inject_frame(CanFrame(_ID.value, _value(number % 10_000)))
+
+    def break_link() -> None:
+        mock.script_open([StackError("no such interface")] * 3)
+        mock.inject_state(CanIfaceState.DOWN, "Network is down")
+
+    def drain_slowly(rounds: int = 50) -> None:
+        """Make room at the pace of a bus; a mock that takes everything at once would flood its own loop."""
+        mock.limit_room(16 if rounds else None)
+        if rounds:
+            world.call_after(1 * MS, lambda: drain_slowly(rounds - 1))
+
+    return _bench(
+        world,
+        mock,
+        flood=flood,
+        break_link=break_link,
+        restore_link=lambda: None,
+        stall=lambda: mock.limit_room(0),
+        unstall=drain_slowly,
+        break_stack=lambda: mock.script_send([RuntimeError("driver bug")]),
+    )
+
+
+class _Babbler:
+    """A node that keeps the bus busy with the most urgent identifier there is."""
+
+    def __init__(self, bus: SimulatedCanBus) -> None:
+        self.talks = False
+        self._interface = bus.node("babbler").interface()
+        self._interface.open(_Deaf())
+        bus.observe(lambda _: self._say())
+
+    def start(self) -> None:
+        self.talks = True
+        self._say()
+        self._say()
+
+    def stop(self) -> None:
+        self.talks = False
+
+    def _say(self) -> None:
+        if self.talks and self._interface.node.queued < 3:
+            self._interface.send(CanFrame(0, bytes(8)))
+
+
+class _Deaf:
+    def on_frame(self, frame: CanFrame) -> None: ...
+
+    def on_error_frame(self, frame: object) -> None: ...
+
+    def on_state(self, state: CanIfaceState, reason: str) -> None: ...
+
+    def on_failure(self, error: BaseException) -> None: ...
+
+
+class _Breakable(SimulatedCanInterface):
+    """A simulated socket whose next send fails in a way that nobody foresaw."""
+
+    is_broken = False
+
+    def send(self, frame: CanFrame) -> None:
+        if self.is_broken:
+            raise RuntimeError("driver bug")
+        super().send(frame)
+
+
+def _simulated_bench() -> ConnectorBench:
+    world = World(1)
+    bus = SimulatedCanBus(world, "vehicle", 1_000_000)
+    node = bus.node("app")
+    interface = _Breakable(node, "can0", receive_own=True)
+    bus.node("listener")
+    babbler = _Babbler(bus)
+
+    def break_stack() -> None:
+        interface.is_broken = True
+
+    return _bench(
+        world,
+        interface,
+        break_link=lambda: node.set_up(False),
+        restore_link=lambda: node.set_up(True),
+        stall=babbler.start,
+        unstall=babbler.stop,
+        break_stack=break_stack,
+    )
+
+
+@pytest.mark.verifies("REQ_0600", "REQ_0604", "REQ_0607", "REQ_0608", "REQ_0633", "REQ_0635")
+@pytest.mark.parametrize("make", [_mock_bench, _simulated_bench], ids=["mock", "sim"])
+@pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
+def test_kit(make: Any, name: str) -> None:
+    if not run_check(name, make):
+        assert name == "inbound saturation", f"the {name} check has no means"
+        assert make is _simulated_bench

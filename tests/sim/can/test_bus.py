@@ -1,0 +1,289 @@
+"""Who sends when on the simulated bus, and who gets what."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from taktora.can import CanFilter, CanFrame, CanIfaceState
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora_sim.can import BusFrame, arbitration_key, frame_bits
+from tests.sim.can.support import MS, Log, S, bus, socket
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_a_frame_arrives_at_its_end_and_the_next_one_follows_after_the_intermission() -> None:
+    segment, log = bus(500_000), Log()
+    sender = socket(segment.node("a"))
+    socket(segment.node("b"), log)
+
+    sender.send(CanFrame(0x123, bytes.fromhex("11223344")))  # 80 bits
+    sender.send(CanFrame(0x000, b""))  # 53 bits
+    segment.world.run_for(S)
+
+    assert log.times == [(80 - 3) * 2000, (80 + 53 - 3) * 2000]
+    assert segment.busy_ns == (80 + 53) * 2000
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_the_lowest_identifier_among_those_pending_wins() -> None:
+    segment, log = bus(), Log()
+    nodes = [socket(segment.node(name)) for name in "abcd"]
+    socket(segment.node("listener"), log)
+    frames = [
+        CanFrame(0x300, b""),
+        CanFrame(0x100 << 18, b"", True),
+        CanFrame(0x100, b"", remote=True),
+        CanFrame(0x100, b""),
+    ]
+
+    for interface, frame in zip(nodes, frames, strict=True):
+        interface.send(frame)
+    segment.world.run_for(S)
+
+    assert [(frame.can_id, frame.extended, frame.remote) for frame in log.frames] == [
+        (0x100, False, False),
+        (0x100, False, True),
+        (0x100 << 18, True, False),
+        (0x300, False, False),
+    ]
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_an_urgent_frame_waits_for_the_frame_on_the_wire_and_goes_before_all_others() -> None:
+    segment, log = bus(), Log()
+    slow, other, urgent = (socket(segment.node(name)) for name in ("slow", "other", "urgent"))
+    socket(segment.node("listener"), log)
+
+    slow.send(CanFrame(0x700, bytes(8)))
+    slow.send(CanFrame(0x701, bytes(8)))
+    segment.world.call_at(10_000, lambda: other.send(CanFrame(0x400, b"")))
+    segment.world.call_at(20_000, lambda: urgent.send(CanFrame(0x001, b"")))
+    segment.world.run_for(S)
+
+    assert log.ids == [0x700, 0x001, 0x400, 0x701]
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_an_answer_queued_within_the_intermission_joins_the_next_start_of_frame() -> None:
+    segment, log = bus(), Log()
+    asker, answerer = socket(segment.node("asker")), segment.node("answerer")
+    socket(segment.node("listener"), log)
+
+    class Answer(Log):
+        def on_frame(self, frame: CanFrame) -> None:
+            if frame.can_id == 0x500:
+                answering.send(CanFrame(0x080, b""))
+
+    answering = socket(answerer, Answer())
+    asker.send(CanFrame(0x500, b""))
+    asker.send(CanFrame(0x501, b""))
+    segment.world.run_for(S)
+
+    assert log.ids == [0x500, 0x080, 0x501]
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_the_queue_of_one_node_is_first_in_first_out() -> None:
+    segment, log = bus(), Log()
+    sender = socket(segment.node("a"))
+    socket(segment.node("b"), log)
+
+    for can_id in (0x300, 0x100, 0x200):
+        sender.send(CanFrame(can_id, b""))
+    segment.world.run_for(S)
+
+    assert log.ids == [0x300, 0x100, 0x200]
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_equal_frames_of_two_nodes_merge_and_different_ones_are_counted() -> None:
+    segment, log = bus(), Log()
+    left, right = socket(segment.node("left")), socket(segment.node("right"))
+    socket(segment.node("listener"), log)
+
+    left.send(CanFrame(0x100, b"\x01"))
+    right.send(CanFrame(0x100, b"\x01"))
+    left.send(CanFrame(0x200, b"\x01"))
+    right.send(CanFrame(0x200, b"\x02"))
+    segment.world.run_for(S)
+
+    assert [frame.data for frame in log.frames] == [b"\x01", b"\x01", b"\x02"]
+    assert segment.collisions == 1
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_no_priority_inversion_between_nodes_at_95_percent_load() -> None:
+    segment = bus(500_000)
+    draws = segment.world.stream("test")
+    waiting: dict[str, tuple[int, CanFrame]] = {}
+    inversions: list[BusFrame] = []
+
+    def check(done: BusFrame) -> None:
+        del waiting[done.node]
+        for since_ns, frame in waiting.values():
+            if since_ns <= done.start_ns and arbitration_key(frame.can_id) < arbitration_key(done.frame.can_id):
+                inversions.append(done)
+
+    def start_sender(number: int) -> None:
+        node = segment.node(f"n{number}")
+        interface = socket(node)
+
+        def send() -> None:
+            if node.name not in waiting:
+                frame = CanFrame(draws.getrandbits(6) << 5 | number, bytes(draws.getrandbits(8) for _ in range(8)))
+                waiting[node.name] = segment.world.now_ns(), frame
+                interface.send(frame)
+            segment.world.call_after(4_300_000, send)
+
+        segment.world.call_at(draws.integer(0, 4_300_000), send)
+
+    segment.observe(check)
+    for number in range(18):
+        start_sender(number)
+    segment.world.run_for(3 * S)
+
+    assert not inversions
+    assert 0.93 < segment.load() < 1.0
+
+
+@pytest.mark.verifies("REQ_8207")
+def test_load_is_the_sum_of_frame_durations_over_the_window() -> None:
+    segment = bus(250_000)
+    sender = socket(segment.node("a", queue_length=100))
+    segment.node("b")
+    bits = 0
+
+    def send() -> None:
+        nonlocal bits
+        frame = CanFrame(0x100 + bits % 64, bytes((bits & 0xFF,)) * 5)
+        bits += frame_bits(frame.can_id, frame.data)
+        sender.send(frame)
+        if segment.world.now_ns() < 990 * MS:
+            segment.world.call_after(1 * MS, send)
+
+    send()
+    segment.world.run_for(S)
+
+    expected = bits * 4000 / S
+    assert segment.load() == pytest.approx(expected, rel=0.001)
+    assert segment.peak_load == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.verifies("REQ_8207")
+def test_load_of_a_shorter_window_counts_only_what_lies_in_it() -> None:
+    segment = bus(500_000)
+    sender = socket(segment.node("a"))
+
+    segment.world.call_at(500 * MS, lambda: sender.send(CanFrame(0x123, bytes.fromhex("11223344"))))
+    segment.world.run_for(501 * MS)
+
+    assert segment.load(1 * MS) == pytest.approx(80 * 2000 / MS)
+    assert segment.load(500_000) == 0
+    with pytest.raises(ValueError, match="load_window_ns"):
+        segment.load(2 * S)
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0607")
+def test_the_eleventh_waiting_frame_is_refused_and_room_is_told() -> None:
+    segment, told = bus(), []
+    sender = socket(segment.node("a"))
+    segment.node("b")
+    sender.on_transmit_ready(lambda: told.append(segment.world.now_ns()))
+
+    for number in range(10):
+        sender.send(CanFrame(number, b""))
+    with pytest.raises(BackPressure, match="ENOBUFS"):
+        sender.send(CanFrame(0x7FF, b""))
+    segment.world.run_for(S)
+
+    assert told == [(53 - 3) * 2000]
+
+
+@pytest.mark.verifies("REQ_0604")
+def test_own_messages_are_not_received_but_the_nodes_other_sockets_get_them() -> None:
+    segment, own, wanted, other = bus(), Log(), Log(), Log()
+    node = segment.node("a")
+    sender = socket(node, own)
+    both = socket(node, wanted, receive_own=True)
+    socket(node, other)
+
+    sender.send(CanFrame(0x100, b""))
+    both.send(CanFrame(0x101, b""))
+    segment.world.run_for(S)
+
+    assert own.ids == [0x101]
+    assert wanted.ids == [0x100, 0x101]
+    assert other.times == wanted.times
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0622")
+def test_filters_belong_to_the_socket_and_start_anew_when_it_is_reopened() -> None:
+    segment, log = bus(), Log()
+    sender, receiver = socket(segment.node("a")), socket(segment.node("b"), log)
+
+    receiver.set_filters([CanFilter(0x100, 0xC00007FF)])
+    sender.send(CanFrame(0x100, b""))
+    sender.send(CanFrame(0x200, b""))
+    segment.world.run_for(MS)
+    receiver.set_filters([])
+    sender.send(CanFrame(0x100, b""))
+    segment.world.run_for(MS)
+    receiver.open(log)
+    sender.send(CanFrame(0x300, b""))
+    segment.world.run_for(MS)
+
+    assert log.ids == [0x100, 0x300]
+
+
+@pytest.mark.verifies("REQ_0604")
+def test_an_interface_that_goes_down_tells_its_sockets_once_and_refuses_to_open() -> None:
+    segment, log = bus(), Log()
+    node = segment.node("a")
+    interface = socket(node, log)
+    interface.send(CanFrame(1, b""))
+    interface.send(CanFrame(2, b""))
+
+    node.set_up(False)
+    node.set_up(False)
+
+    assert [state for state, _ in log.states] == [CanIfaceState.DOWN]
+    with pytest.raises(LinkDown, match="down"):
+        interface.send(CanFrame(3, b""))
+    with pytest.raises(StackError, match="ENETDOWN"):
+        interface.open(log)
+    node.set_up(True)
+    interface.open(log)
+    assert interface.state is CanIfaceState.ACTIVE
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_what_cannot_be_is_refused_with_its_range() -> None:
+    segment = bus()
+    segment.node("a")
+
+    with pytest.raises(ConfigurationError, match="already has a node 'a'"):
+        segment.node("a")
+    with pytest.raises(ConfigurationError, match=r"1000\.\.1000000"):
+        bus(2_000_000)
+    with pytest.raises(PayloadOverflow, match="9 bytes"):
+        socket(segment.node("b")).send(CanFrame(1, bytes(9)))
+
+
+@pytest.mark.verifies("REQ_8000", "REQ_8004")
+def test_every_frame_is_in_the_trace_under_its_sender_and_one_seed_gives_one_hash() -> None:
+    def run() -> tuple[str, list[str]]:
+        segment = bus()
+        senders = [socket(segment.node(name)) for name in "abc"]
+        draws = segment.world.stream("test")
+        for number in range(50):
+            frame = CanFrame(draws.getrandbits(11), bytes(draws.integer(0, 8)))
+            segment.world.call_at(draws.integer(0, 5 * MS) + number * MS, partial(senders[number % 3].send, frame))
+        segment.world.run_for(S)
+        return segment.world.trace.sha256(), sorted(segment.world.trace.component_hashes())
+
+    first, second = run(), run()
+
+    assert first == second
+    assert {"can/vehicle/a", "can/vehicle/b", "can/vehicle/c"} <= set(first[1])

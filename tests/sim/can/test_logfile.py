@@ -1,0 +1,266 @@
+"""Logs of every format, good and bad: one bad record is told and counted, and nothing else is lost."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import can
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taktora.can import CanFrame
+from taktora_sim.can import CanLog, CanLogError
+from taktora_sim.can.logfile import LogRecord
+from taktora_sim.can.recording import candump_line
+from tests.sim.can.support import write
+
+_FRAMES = [
+    CanFrame(0x123, b"\x01\x02"),
+    CanFrame(0x18FEF100, b"12345678", extended=True),
+    CanFrame(0x7FF, b""),
+    CanFrame(0x321, b"\xff" * 8),
+]
+
+
+def _write_with_python_can(path: Path) -> Path:
+    with can.Logger(path) as logger:
+        for number, frame in enumerate(_FRAMES):
+            logger.on_message_received(
+                can.Message(
+                    timestamp=1_700_000_000 + number / 100,
+                    arbitration_id=frame.can_id,
+                    is_extended_id=frame.extended,
+                    data=frame.data,
+                    channel=0,
+                    is_rx=True,
+                )
+            )
+    return path
+
+
+def _frames(records: list[LogRecord]) -> list[CanFrame]:
+    return [record.frame for record in records]
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("suffix", [".log", ".asc", ".blf", ".csv", ".db", ".trc"])
+def test_every_format_gives_the_same_frames_and_spacing(tmp_path: Path, suffix: str) -> None:
+    log = CanLog(_write_with_python_can(tmp_path / f"drive{suffix}"))
+
+    records = list(log)
+
+    assert _frames(records) == _FRAMES
+    assert [record.time_ns - records[0].time_ns for record in records] == [0, 10_000_000, 20_000_000, 30_000_000]
+    assert not log.problems
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("suffix", [".log", ".asc", ".csv", ".trc"])
+def test_a_compressed_text_log_reads_alike(tmp_path: Path, suffix: str) -> None:
+    plain = _write_with_python_can(tmp_path / f"drive{suffix}")
+    packed = tmp_path / f"drive{suffix}.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+
+    assert _frames(list(CanLog(packed))) == _FRAMES
+
+
+@pytest.mark.verifies("REQ_8205")
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**60),
+            st.one_of(
+                st.builds(lambda i, data: CanFrame(i, data), st.integers(0, 0x7FF), st.binary(max_size=8)),
+                st.builds(lambda i, data: CanFrame(i, data, True), st.integers(0, 2**29 - 1), st.binary(max_size=8)),
+                st.builds(lambda i, n: CanFrame(i, b"", False, True, n), st.integers(0, 0x7FF), st.integers(0, 8)),
+            ),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+@settings(max_examples=50)
+def test_what_is_written_as_candump_is_read_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, CanFrame]]
+) -> None:
+    path = tmp_path_factory.mktemp("candump") / "a.log"
+    ordered = sorted(entries, key=lambda entry: entry[0])
+    path.write_text("".join(candump_line(time_ns, "can0", frame) for time_ns, frame in ordered))
+
+    records = list(CanLog(path))
+
+    assert _frames(records) == [frame for _, frame in ordered]
+    assert [record.time_ns for record in records] == [time_ns // 1000 * 1000 for time_ns, _ in ordered]
+
+
+_BAD_LINES = [
+    pytest.param("rubbish", "bad line", id="rubbish"),
+    pytest.param("(1.5) can0 123#112", "bad line", id="odd digits"),
+    pytest.param("(1.5) can0 123#112233445566778899", "bad line", id="nine bytes"),
+    pytest.param("(1.5) can0 9FF#00", "bad line", id="identifier too large"),
+    pytest.param("(1.5) can0 12345#00", "bad line", id="identifier of five digits"),
+    pytest.param("(x) can0 123#00", "bad line", id="no time"),
+    pytest.param("\x00\x01\xff", "bad line", id="bytes"),
+    pytest.param("(1.5) can0 123##100112233", "CAN FD frame", id="CAN FD"),
+    pytest.param("(1.5) can0 20000004#0004000000000000", "error frame", id="error frame"),
+]
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize(("line", "kind"), _BAD_LINES)
+def test_a_bad_candump_line_is_told_with_its_number_and_costs_only_itself(tmp_path: Path, line: str, kind: str) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(f"(1.0) can0 100#00\n{line}\n(2.0) can0 101#00\n".encode("latin-1"))
+    log = CanLog(path)
+
+    records = list(log)
+
+    assert [record.frame.can_id for record in records] == [0x100, 0x101]
+    assert log.counts == {kind: 1}
+    assert f"{path}, line 2: {kind}" in log.problems[0].text
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize(("line", "kind"), _BAD_LINES)
+def test_with_raise_the_same_line_ends_the_reading(tmp_path: Path, line: str, kind: str) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(f"(1.0) can0 100#00\n{line}\n(2.0) can0 101#00\n".encode("latin-1"))
+
+    with pytest.raises(CanLogError, match=f"line 2: {kind}"):
+        list(CanLog(path, on_bad="raise"))
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_line_cut_off_at_the_end_is_told_as_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("(1.0) can0 100#00\n(2.0) can0 10")
+    log = CanLog(path)
+
+    assert len(list(log)) == 1
+    assert log.counts == {"truncated": 1}
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize(
+    ("suffix", "spoil", "kind"),
+    [
+        pytest.param(".asc", ("0.010000 1  ", "0.010000 1  XYZ"), "bad line", id="asc identifier"),
+        pytest.param(".asc", (" d 8 FF", " d 8"), "bad line", id="asc too few bytes"),
+        pytest.param(".csv", ("0x7ff", "0xzzz"), "bad line", id="csv identifier"),
+        pytest.param(".csv", (",0,0,0,2,", ",0,0,1,2,"), "error frame", id="csv error frame"),
+        pytest.param(".trc", (" DT  1     07FF Rx -  0", " DT"), "bad line", id="trc cut off"),
+    ],
+)
+def test_a_bad_line_of_another_text_format_costs_only_itself(
+    tmp_path: Path, suffix: str, spoil: tuple[str, str], kind: str
+) -> None:
+    path = _write_with_python_can(tmp_path / f"drive{suffix}")
+    text = path.read_text()
+    assert spoil[0] in text, text
+    path.write_text(text.replace(*spoil, 1))
+    log = CanLog(path)
+
+    records = list(log)
+
+    assert len(records) == len(_FRAMES) - 1
+    assert log.counts == {kind: 1}
+    assert f"{path}, line " in log.problems[0].text
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_an_asc_can_fd_frame_and_statistics_are_told_apart(tmp_path: Path) -> None:
+    path = _write_with_python_can(tmp_path / "drive.asc")
+    extra = "  1.000000 CANFD   1 Rx  123  1 0 2 2 11 22 0 0 0 0 0 0\n  1.100000 1  Statistic: D 0 R 0 XD 0\n"
+    path.write_text(path.read_text().replace("End TriggerBlock", extra + "End TriggerBlock"))
+    log = CanLog(path)
+
+    assert _frames(list(log)) == _FRAMES
+    assert log.counts == {"CAN FD frame": 1}
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        pytest.param("a.blf", b"no log at all", "truncated", id="blf"),
+        pytest.param("a.db", b"no database" * 100, "truncated", id="db"),
+    ],
+)
+def test_a_binary_file_that_is_none_is_told(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    log = CanLog(tmp_path / name)
+
+    assert list(log) == []
+    assert log.counts == {kind: 1}
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_truncated_blf_keeps_its_beginning_and_says_so(tmp_path: Path) -> None:
+    path = _write_with_python_can(tmp_path / "drive.blf")
+    path.write_bytes(path.read_bytes()[:-10])
+    log = CanLog(path)
+
+    records = list(log)
+
+    assert _frames(records) == _FRAMES[: len(records)]
+    assert log.counts == {"truncated": 1}
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_truncated_gzip_keeps_its_beginning_and_says_so(tmp_path: Path) -> None:
+    lines = [candump_line(number * 1_000_000, "can0", CanFrame(number % 0x7FF, bytes(8))) for number in range(2000)]
+    packed = gzip.compress("".join(lines).encode())
+    path = tmp_path / "a.log.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    log = CanLog(path)
+
+    records = list(log)
+
+    assert 0 < len(records) < 2000
+    assert "truncated" in log.counts
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_bad_database_row_costs_only_itself(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = _write_with_python_can(tmp_path / "drive.db")
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE messages SET arbitration_id = 70000 WHERE arbitration_id = 291")
+    connection.execute("UPDATE messages SET ts = 'noon' WHERE arbitration_id = 2047")
+    connection.commit()
+    connection.close()
+    log = CanLog(path)
+
+    assert _frames(list(log)) == [_FRAMES[1], _FRAMES[3]]
+    assert log.counts == {"bad record": 2}
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("none.log", "no such file", id="missing"),
+        pytest.param("a.txt", "unknown format '.txt'", id="format"),
+    ],
+)
+def test_a_log_that_cannot_be_read_at_all_is_refused_at_once(tmp_path: Path, name: str, message: str) -> None:
+    write(tmp_path / "a.txt", "text")
+
+    with pytest.raises(CanLogError, match=message):
+        CanLog(tmp_path / name)
+
+
+@pytest.mark.verifies("REQ_8205")
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=200), suffix=st.sampled_from([".log", ".asc", ".csv", ".trc"]))
+def test_any_bytes_end_the_reading_in_an_orderly_way(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / f"a{suffix}"
+    path.write_bytes(content)
+
+    for record in CanLog(path):
+        assert 0 <= record.frame.can_id <= 0x1FFF_FFFF

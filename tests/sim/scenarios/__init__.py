@@ -1,0 +1,1 @@
+"""Scenarios that tests run, in this process and in fresh ones."""

@@ -1,0 +1,62 @@
+"""Scenarios with a planted escape each; what escapes goes to the trace of the component ``planted``."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from taktora_sim.world import World
+
+
+def _every_millisecond(world: World, draw: Callable[[], bytes]) -> None:
+    record = world.trace.channel("planted", "value")
+
+    def tick() -> None:
+        record(draw())
+        world.call_after(1_000_000, tick)
+
+    world.call_soon(tick)
+    world.run_for(10_000_000)
+
+
+def wall_clock(world: World) -> None:
+    """Read the wall clock."""
+    _every_millisecond(world, lambda: str(time.time()).encode())
+
+
+def identifier(world: World) -> None:
+    """Draw an identifier."""
+    _every_millisecond(world, lambda: uuid.uuid4().bytes)
+
+
+def set_order(world: World) -> None:
+    """Walk a set of texts."""
+    names = {f"sensor {number}" for number in range(20)}
+    _every_millisecond(world, lambda: " ".join(name for name in names).encode())
+
+
+def thread(world: World) -> None:
+    """Let a thread race with the run."""
+    count = [0]
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            count[0] += 1
+
+    worker = threading.Thread(target=spin)
+    worker.start()
+    try:
+        _every_millisecond(world, lambda: _after_a_while(count))
+    finally:
+        stop.set()
+        worker.join()
+
+
+def _after_a_while(count: list[int]) -> bytes:
+    stop_at = time.monotonic() + 0.002
+    while time.monotonic() < stop_at:
+        pass
+    return count[0].to_bytes(8, "little")

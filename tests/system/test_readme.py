@@ -1,0 +1,59 @@
+"""What the README shows is what a reader gets."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _example(folder: Path) -> Path:
+    match = re.search(r"```python\n(from msgspec.*?)```", README, re.DOTALL)
+    assert match is not None
+    path = folder / "thermostat.py"
+    path.write_text(match.group(1), encoding="utf-8")
+    return path
+
+
+@pytest.mark.verifies("REQ_8021", "REQ_8002")
+def test_the_example_prints_what_is_shown(tmp_path: Path) -> None:
+    shown = README.partition("$ taktora sim run thermostat.py --for 2s\n")[2].partition("$ python")[0]
+    _example(tmp_path)
+    command = [sys.executable, "-m", "taktora", "sim", "run", "thermostat.py", "--for", "2s"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == shown
+
+
+@pytest.mark.verifies("REQ_8013")
+def test_the_same_file_runs_on_the_wall_clock(tmp_path: Path) -> None:
+    path = _example(tmp_path)
+    command = [sys.executable, str(path), "--for", "1s", "--transport", "inprocess"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+
+    assert "INFO    22.0 degC: heating off" in done.stderr
+
+
+@pytest.mark.verifies("REQ_8021")
+@pytest.mark.parametrize("command", ["nox -s sim", "nox -s tests"])
+def test_the_two_commands_are_the_ones_that_the_gate_runs(command: str) -> None:
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+    assert f"$ python -m pip install nox && python -m {command}\n" in README
+    assert f"python -m {command}" in gate
+
+
+@pytest.mark.verifies("REQ_8021")
+def test_the_pages_it_names_are_there() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert linked
+    assert [link for link in linked if not (ROOT / link).exists()] == []

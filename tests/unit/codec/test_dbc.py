@@ -1,0 +1,336 @@
+"""DBC messages as typed values: against cantools, against bad files and against bad frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import cantools
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taktora.codec import JsonCodec
+from taktora.codec.dbc import Dbc, DbcCodec, load_dbc
+from taktora.errors import CodecError, ConfigurationError, PayloadOverflow
+from taktora.testing.check_codec import check_codec
+
+_TEXT = """VERSION ""
+
+BU_: Engine Body Gauge
+
+BO_ 256 EngineData: 8 Engine
+ SG_ Rpm : 0|16@1+ (0.25,0) [0|16000] "rpm" Gauge
+ SG_ CoolantTemp : 16|8@1+ (1,-40) [-40|215] "degC" Gauge
+ SG_ Gear : 24|4@1+ (1,0) [0|0] "" Gauge
+ SG_ Ready : 28|1@1+ (1,0) [0|1] "" Gauge
+ SG_ Torque : 32|32@1- (1,0) [0|0] "Nm" Gauge
+
+BO_ 512 BodyControl: 2 Body
+ SG_ Mux M : 0|8@1+ (1,0) [0|0] "" Gauge
+ SG_ DoorState m0 : 8|4@1+ (1,0) [0|0] "" Gauge
+ SG_ Window m1 : 8|8@1- (0.5,0) [0|0] "%" Gauge
+
+BO_ 2566844672 Motorola: 8 Engine
+ SG_ First : 7|16@0- (1,0) [0|0] "" Gauge
+ SG_ Odd : 19|13@0+ (0.1,-5) [0|0] "" Gauge
+ SG_ Last : 38|15@0- (2,3) [0|0] "" Gauge
+
+BO_ 768 Wide: 8 Gauge
+ SG_ Counter : 0|64@1+ (1,0) [0|0] "" Body
+
+BO_ 769 Words: 1 Gauge
+ SG_ class : 0|8@1+ (1,0) [0|0] "" Body
+
+BA_DEF_ BO_ "GenMsgCycleTime" INT 0 10000;
+BA_DEF_DEF_ "GenMsgCycleTime" 0;
+BA_ "GenMsgCycleTime" BO_ 256 100;
+VAL_ 256 Gear 0 "Neutral" 1 "First" 2 "Second" ;
+SIG_VALTYPE_ 256 Torque : 1;
+"""
+
+
+class Gear(IntEnum):
+    NEUTRAL = 0
+    FIRST = 1
+    SECOND = 2
+
+
+@dataclass(frozen=True)
+class EngineData:
+    Rpm: float
+    CoolantTemp: int
+    Gear: Gear
+    Ready: bool
+    Torque: float
+
+
+def _load(folder: Path, text: str = _TEXT) -> Dbc:
+    path = folder / "vehicle.dbc"
+    path.write_text(text)
+    return load_dbc(path)
+
+
+@pytest.fixture(scope="module")
+def dbc(tmp_path_factory: pytest.TempPathFactory) -> Dbc:
+    return _load(tmp_path_factory.mktemp("dbc"))
+
+
+@pytest.fixture(scope="module")
+def oracle(dbc: Dbc) -> Any:
+    return cantools.database.load_file(dbc.source)
+
+
+def _encode(codec: DbcCodec, value: Any, room: int = 8) -> bytes:
+    view = memoryview(bytearray(room))
+    return bytes(view[: codec.encode_into(value, view)])
+
+
+_NAMES = ["EngineData", "BodyControl", "Motorola", "Wide"]
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize("name", _NAMES)
+@given(payload=st.binary(min_size=8, max_size=8))
+def test_decoding_any_frame_agrees_with_cantools(dbc: Dbc, oracle: Any, name: str, payload: bytes) -> None:
+    message = dbc.message(name)
+    frame = payload[: message.length_bytes]
+    if name == "BodyControl":  # cantools refuses a multiplexer value that selects nothing
+        frame = bytes((frame[0] % 2, frame[1]))
+
+    value = DbcCodec(dbc).decode(message.type, memoryview(frame))
+    expected = oracle.decode_message(name, frame, decode_choices=False)
+
+    for signal in message.signals:
+        found, wanted = getattr(value, signal.field), expected.get(signal.name)
+        assert found == wanted or (math.isnan(found) and math.isnan(wanted))
+
+
+@pytest.mark.verifies("REQ_0210")
+@given(
+    rpm=st.floats(0, 16000),
+    temperature=st.integers(-40, 215),
+    gear=st.integers(0, 15),
+    ready=st.booleans(),
+    torque=st.floats(width=32, allow_nan=False),
+)
+def test_encoding_agrees_with_cantools(
+    dbc: Dbc, oracle: Any, rpm: float, temperature: int, gear: int, ready: bool, torque: float
+) -> None:
+    value = dbc.EngineData(Rpm=rpm, CoolantTemp=temperature, Gear=gear, Ready=int(ready), Torque=torque)
+
+    expected = oracle.encode_message(
+        "EngineData", {"Rpm": rpm, "CoolantTemp": temperature, "Gear": gear, "Ready": int(ready), "Torque": torque}
+    )
+
+    assert _encode(DbcCodec(dbc), value) == expected
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize("name", ["Motorola", "Wide"])
+@given(payload=st.binary(min_size=8, max_size=8))
+def test_a_decoded_value_encodes_to_the_same_signal_bits(dbc: Dbc, name: str, payload: bytes) -> None:
+    codec, cls = DbcCodec(dbc), dbc.message(name).type
+
+    value = codec.decode(cls, memoryview(payload))
+
+    assert codec.decode(cls, memoryview(_encode(codec, value))) == value
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_a_dataclass_of_ones_own_carries_enums_flags_and_floats(dbc: Dbc) -> None:
+    codec = DbcCodec(dbc)
+    value = EngineData(Rpm=812.25, CoolantTemp=-12, Gear=Gear.SECOND, Ready=True, Torque=-3.5)
+
+    back = codec.decode(EngineData, memoryview(_encode(codec, value)))
+
+    assert back == value
+    assert isinstance(back.Gear, Gear)
+    assert back.Ready is True
+
+
+@pytest.mark.verifies("REQ_0210", "REQ_0213", "REQ_0214")
+def test_the_codec_keeps_the_contract_of_all_codecs(dbc: Dbc) -> None:
+    check_codec(
+        DbcCodec(dbc),
+        [
+            EngineData(Rpm=812.25, CoolantTemp=-12, Gear=Gear.SECOND, Ready=True, Torque=-3.5),
+            dbc.BodyControl(Mux=1, Window=-3.5),
+            dbc.Wide(Counter=2**63 + 1),
+        ],
+    )
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_a_multiplexed_message_carries_only_what_its_multiplexer_selects(dbc: Dbc) -> None:
+    codec, cls = DbcCodec(dbc), dbc.BodyControl
+
+    payload = _encode(codec, cls(Mux=1, Window=-3.5))
+
+    assert payload == b"\x01\xf9"
+    assert codec.decode(cls, memoryview(payload)) == cls(Mux=1, DoorState=None, Window=-3.5)
+    with pytest.raises(CodecError, match=r"Window is None but Mux = 1"):
+        codec.encode_into(cls(Mux=1), memoryview(bytearray(8)))
+    with pytest.raises(CodecError, match=r"DoorState is 2 but only sent when Mux is one of \[0\]"):
+        codec.encode_into(cls(Mux=1, Window=1.0, DoorState=2), memoryview(bytearray(8)))
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize("length", [0, 7, 9])
+def test_a_frame_of_another_length_is_refused_with_both_lengths(dbc: Dbc, length: int) -> None:
+    backing = memoryview(bytearray(16))[:length]
+
+    with pytest.raises(CodecError, match=rf"EngineData \(100, 8 bytes\): the frame has {length} bytes, expected 8"):
+        DbcCodec(dbc).decode(dbc.EngineData, backing)
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        pytest.param("Rpm", 16000.25, r"Rpm: 16000.25 is outside 0.0..16000 rpm", id="declared range"),
+        pytest.param("Gear", 16, r"Gear: 16 is outside 0..15", id="bits"),
+        pytest.param("CoolantTemp", math.nan, r"CoolantTemp: nan is outside -40..215 degC", id="not a number"),
+        pytest.param("Torque", 1e39, r"Torque: 1e\+39 does not fit a float of 32 bits", id="float overflow"),
+        pytest.param("Gear", None, r"field Gear is None, expected a number", id="nothing"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_signal_value_and_range(
+    dbc: Dbc, field: str, value: Any, text: str
+) -> None:
+    good = dbc.EngineData(Rpm=0.0, CoolantTemp=0, Gear=0, Ready=0, Torque=0.0)
+    bad = msgspec.structs.replace(good, **{field: value})
+
+    with pytest.raises(CodecError, match=text):
+        DbcCodec(dbc).encode_into(bad, memoryview(bytearray(8)))
+
+
+@pytest.mark.verifies("REQ_0213")
+def test_a_message_that_does_not_fit_the_channel_is_an_overflow(dbc: Dbc) -> None:
+    value = dbc.Wide(Counter=2**64 - 1)
+
+    with pytest.raises(PayloadOverflow) as caught:
+        DbcCodec(dbc).encode_into(value, memoryview(bytearray(4)))
+
+    assert (caught.value.actual, caught.value.max) == (8, 4)
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_64_bit_counters_are_exact(dbc: Dbc) -> None:
+    codec = DbcCodec(dbc)
+
+    assert codec.decode(dbc.Wide, memoryview(_encode(codec, dbc.Wide(Counter=2**64 - 1)))).Counter == 2**64 - 1
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_a_class_that_does_not_fit_lists_unknown_and_missing_fields(dbc: Dbc) -> None:
+    @dataclass
+    class BodyControl:
+        Mux: int
+        Dor: int
+
+    with pytest.raises(ConfigurationError, match=r"no signals: Dor; signals without a field: DoorState, Window"):
+        DbcCodec(dbc).bind(BodyControl)
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        pytest.param(int, "factor is 0.25, annotate it as float", id="int for a fraction"),
+        pytest.param(str, "use float, int", id="str"),
+        pytest.param(bool, "use float, int", id="bool for 16 bits"),
+    ],
+)
+def test_an_annotation_that_cannot_hold_its_signal_is_refused(dbc: Dbc, annotation: type, text: str) -> None:
+    cls = msgspec.defstruct(
+        "EngineData",
+        [("Rpm", annotation), ("CoolantTemp", int), ("Gear", int), ("Ready", bool), ("Torque", float)],
+    )
+
+    with pytest.raises(ConfigurationError, match=rf"EngineData.Rpm: {annotation.__name__} cannot hold.*{text}"):
+        DbcCodec(dbc).bind(cls)
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_a_class_may_be_bound_to_a_message_of_another_name(dbc: Dbc) -> None:
+    @dataclass
+    class Lifetime:
+        Counter: int
+
+    codec = DbcCodec(dbc)
+    message = codec.bind(Lifetime, "Wide")
+
+    assert (message.can_id, message.length_bytes) == (768, 8)
+    assert codec.decode(Lifetime, memoryview(b"\x01" + bytes(7))) == Lifetime(1)
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_other_types_go_to_the_fallback_or_are_refused(dbc: Dbc) -> None:
+    with_json = DbcCodec(dbc, JsonCodec())
+
+    assert with_json.decode(int, memoryview(_encode(with_json, 42))) == 42
+    with pytest.raises(CodecError, match="int is no message"):
+        DbcCodec(dbc).encode_into(42, memoryview(bytearray(8)))
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_messages_tell_identifier_cycle_time_senders_and_values(dbc: Dbc) -> None:
+    engine, motorola = dbc.message("EngineData"), dbc.message("Motorola")
+
+    assert (engine.can_id, engine.is_extended, engine.cycle_time_ms) == (0x100, False, 100)
+    assert (motorola.can_id, motorola.is_extended) == (0x18FEF100, True)
+    assert dbc.senders()["Gauge"] == ((768, False), (769, False))
+    assert dbc.find(0x18FEF100, is_extended=True) is motorola
+    assert dbc.find(0x100, is_extended=True) is None
+    assert engine.signals[2].choices[1] == "First"
+    assert dbc.message("Words").signals[0].field == "class_"
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_an_unknown_message_lists_the_known_ones(dbc: Dbc) -> None:
+    with pytest.raises(ConfigurationError, match=r"no message 'Engine'; it has BodyControl, EngineData"):
+        dbc.message("Engine")
+    with pytest.raises(AttributeError, match="no message 'Engine'"):
+        _ = dbc.Engine
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        pytest.param("SG_ Gear :", "SG_ Gear ;", r"line 8: Invalid syntax", id="syntax"),
+        pytest.param("BO_ 512 Body", "BO_ 256 Body", r"lines 5 and 12.*one identifier", id="one id twice"),
+        pytest.param("BodyControl:", "EngineData:", r"lines 5 and 12: two messages EngineData", id="one name twice"),
+        pytest.param("0|16@1+", "0|20@1+", r"line 5: The signals.*overlapping", id="overlap"),
+        pytest.param("Wide: 8", "Wide: 4", r"line 22: The signal Counter does not fit", id="outside the message"),
+        pytest.param("BO_ 512 ", "BO_ 4096 ", r"more than 11 bits", id="identifier too large"),
+        pytest.param("32|32@1-", "40|24@1-", r"Torque", id="float of 24 bits"),
+        pytest.param(_TEXT, "", r"line 1", id="empty"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, old: str, new: str, text: str) -> None:
+    assert old in _TEXT
+
+    with pytest.raises(ConfigurationError, match=rf"(?s)vehicle\.dbc.*{text}"):
+        _load(tmp_path, _TEXT.replace(old, new, 1))
+
+
+@pytest.mark.verifies("REQ_0210", "REQ_8510")
+def test_an_identifier_used_twice_is_named_though_the_texts_of_its_values_have_no_message_then(tmp_path: Path) -> None:
+    text = _TEXT + '\nVAL_ 512 Gear 0 "off" 1 "on" ;\n'
+
+    with pytest.raises(
+        ConfigurationError, match=r"lines 5 and 12: EngineData and BodyControl have one identifier, 256"
+    ):
+        _load(tmp_path, text.replace("BO_ 512 Body", "BO_ 256 Body", 1))
+
+
+@pytest.mark.verifies("REQ_0210")
+def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.dbc: No such file"):
+        load_dbc(tmp_path / "none.dbc")

@@ -1,0 +1,152 @@
+"""Tests of content hashes: what changes a verdict and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taktora.traceability.hashing import TestSources, application_hash
+
+SOURCE = """import pytest
+
+LIMIT = 3
+
+def helper() -> int:
+    return LIMIT
+
+@pytest.mark.slow
+def test_one() -> None:
+    assert helper() == 3
+
+def test_two() -> None:
+    assert True
+
+class TestGroup:
+    def test_inner(self) -> None:
+        assert True
+
+class TestKit(Base):
+    pass
+"""
+
+
+def hash_of(root: Path, source: str, node: str, conftest: str = "") -> str | None:
+    (root / "test_a.py").write_bytes(source.encode())
+    (root / "conftest.py").write_text(conftest)
+    return TestSources(root).hash_of(node)
+
+
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("helper() == 3", "helper() >= 3", id="its own body"),
+        pytest.param("mark.slow", "mark.fast", id="its decorator"),
+        pytest.param("LIMIT = 3", "LIMIT = 4", id="a constant it may use"),
+        pytest.param("return LIMIT", "return LIMIT + 1", id="a helper it may use"),
+    ],
+)
+def test_a_change_of_the_test_changes_its_hash(tmp_path: Path, old: str, new: str) -> None:
+    before = hash_of(tmp_path, SOURCE, "test_a.py::test_one")
+
+    after = hash_of(tmp_path, SOURCE.replace(old, new), "test_a.py::test_one")
+
+    assert before != after
+
+
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(
+            "def test_two() -> None:\n    assert True", "def test_two() -> None:\n    assert 1", id="other test"
+        ),
+        pytest.param("\n", "\r\n", id="line ends"),
+        pytest.param("\n\n", "\n\n\n", id="blank lines"),
+        pytest.param("LIMIT = 3", "LIMIT = 3  ", id="trailing space"),
+        pytest.param(
+            "(self) -> None:\n        assert True", "(self) -> None:\n        assert 2", id="method of a class"
+        ),
+    ],
+)
+def test_what_is_not_the_test_leaves_its_hash(tmp_path: Path, old: str, new: str) -> None:
+    before = hash_of(tmp_path, SOURCE, "test_a.py::test_one")
+
+    after = hash_of(tmp_path, SOURCE.replace(old, new), "test_a.py::test_one")
+
+    assert before == after
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_a_decorator_belongs_to_its_test_only(tmp_path: Path) -> None:
+    before = hash_of(tmp_path, SOURCE, "test_a.py::test_two")
+
+    assert before == hash_of(tmp_path, SOURCE.replace("mark.slow", "mark.fast"), "test_a.py::test_two")
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_a_conftest_above_the_test_counts(tmp_path: Path) -> None:
+    before = hash_of(tmp_path, SOURCE, "test_a.py::test_one")
+
+    assert before != hash_of(tmp_path, SOURCE, "test_a.py::test_one", conftest="SEED = 1\n")
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_parameters_of_one_function_share_a_hash(tmp_path: Path) -> None:
+    assert hash_of(tmp_path, SOURCE, "test_a.py::test_one[a]") == hash_of(tmp_path, SOURCE, "test_a.py::test_one[b-1]")
+
+
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    "node",
+    ["test_a.py::test_gone", "test_b.py::test_one", "test_a.py::TestGroup::test_gone", "test_a.py::TestNo::test_x"],
+)
+def test_a_test_that_is_gone_has_no_hash(tmp_path: Path, node: str) -> None:
+    assert hash_of(tmp_path, SOURCE, node) is None
+
+
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    "node", ["test_a.py::TestKit::test_inherited", "test_a.py", "test_a.py::TestGroup::test_inner"]
+)
+def test_a_test_that_can_be_there_has_a_hash(tmp_path: Path, node: str) -> None:
+    assert hash_of(tmp_path, SOURCE, node)
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_a_file_that_is_no_python_counts_as_a_whole(tmp_path: Path) -> None:
+    before = hash_of(tmp_path, "def test_x(:", "test_a.py::test_x")
+
+    assert before
+    assert before != hash_of(tmp_path, "def test_x(:\n pass", "test_a.py::test_x")
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_the_application_is_its_texts_and_names_not_its_place_or_date(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "app").mkdir(parents=True)
+        (tmp_path / name / "app" / "a.py").write_text("x = 1\n")
+        (tmp_path / name / "app" / "__pycache__").mkdir()
+        (tmp_path / name / "app" / "__pycache__" / "a.pyc").write_text(name)
+
+    hashes = [application_hash([tmp_path / name / "app"], tmp_path / name) for name in ("one", "two")]
+
+    assert hashes[0] == hashes[1] != ""
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_the_application_changes_with_a_text_and_not_with_a_hidden_file(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    before = application_hash([tmp_path], tmp_path, ["*.log"])
+
+    (tmp_path / "run.log").write_text("x")
+    with_log = application_hash([tmp_path], tmp_path, ["*.log"])
+    (tmp_path / "a.py").write_text("x = 2\n")
+
+    assert before == with_log != application_hash([tmp_path], tmp_path, ["*.log"])
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_no_configured_application_has_no_hash(tmp_path: Path) -> None:
+    assert application_hash([], tmp_path) == ""
