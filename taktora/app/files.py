@@ -1,4 +1,7 @@
-"""Reads a description file into a typed record with errors that name file, place, value and way out; writes nothing."""
+"""Reads a description file into a typed record with errors that name file, line, place, value and way out; no writing.
+
+Lines are known for YAML only: the TOML reader of Python tells none but that of a syntax error.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import tomllib
 from difflib import get_close_matches
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
@@ -16,9 +20,13 @@ from msgspec.structs import fields
 
 from taktora.errors import ConfigurationError
 
-__all__ = ["fault_of", "nearest", "read_file", "schema_of"]
+__all__ = ["Key", "fault_of", "nearest", "place_in", "read_file", "schema_of"]
 
 T = TypeVar("T")
+Key: TypeAlias = str | int
+"""A step into a file: the key of a mapping or the index of a sequence."""
+
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -47,14 +55,46 @@ def read_file(path: Path, record: type[T]) -> T:
     try:
         data = tomllib.loads(text) if path.suffix == ".toml" else yaml.load(text, _UniqueKeyLoader)  # noqa: S506
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        msg = f"{path}: {_one_line(error)}"
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(f"{path}{_syntax_text(error)}") from error
     try:
         return msgspec.convert(data if data is not None else {}, record)
     except msgspec.ValidationError as error:
-        told = _in_words(str(error), data, record)
-        msg = f"{path}: {told}; the file's format is described by its JSON Schema (see docs/app.md)"
-        raise ConfigurationError(msg) from error
+        fault = _fault(str(error), data, record)
+        msg = f"{place_in(path, *fault.keys)}: {fault.text}; the file's format is described by its JSON Schema"
+        raise ConfigurationError(f"{msg} (see docs/app.md)") from error
+
+
+# req: REQ_8510
+def place_in(path: Path, *keys: Key) -> str:
+    """Return where ``keys`` lead to in the file, as ``machine.yaml:4``; the last one of them that is there counts.
+
+    Only the name is returned where lines are not known: in TOML, and in a file that is gone or no YAML any more. It
+    reads the file again: call it when something is wrong, not before.
+    """
+    if path.suffix == ".toml":
+        return str(path)
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return str(path)
+    line = 1
+    for key in keys:
+        found = _below(node, key)
+        if found is None:
+            break
+        line, node = found
+    return f"{path}:{line}"
+
+
+def _below(node: yaml.Node | None, key: Key) -> tuple[int, yaml.Node] | None:
+    """Return line and value of ``key`` in a mapping or a sequence."""
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value in node.value:
+            if key_node.value == str(key):
+                return key_node.start_mark.line + 1, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line + 1, node.value[key]
+    return None
 
 
 def schema_of(record: type) -> dict[str, Any]:
@@ -81,37 +121,73 @@ def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:
     return f"{fault_of(path) or error.strerror}; check the path"
 
 
+def _syntax_text(error: Exception) -> str:
+    """Return what follows the file's name: ``:3: ...`` where YAML tells the line."""
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, yaml.MarkedYAMLError) and mark is not None:
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        return f":{mark.line + 1}: {words}"
+    return f": {' '.join(str(error).split())}"
+
+
+class _Fault(NamedTuple):
+    """What does not fit a record: a sentence, and the keys that lead to it."""
+
+    text: str
+    keys: tuple[Key, ...]
+
+
 # req: REQ_8510
-def _in_words(text: str, data: Any, record: type[Any]) -> str:
+def _fault(text: str, data: Any, record: type[Any]) -> _Fault:
     """Return msgspec's sentence with place (no ``[...]``), nearest field and value found."""
-    what, _, place = text.partition(" - at `$.")
-    field, gap, below = place.rstrip("`").partition("[...]")
-    path = [field] if field else []
-    if gap:
-        record = get_args({each.name: each.type for each in fields(record)}[field])[1]
-        broken = (str(name) for name, value in data[field].items() if not _fits(value, record))
-        path += [next(broken, "?"), *below.split(".")[1:]]
-    return "".join([".".join(path), ": " if path else "", what, _addition(what, data, path, record)])
-
-
-def _addition(what: str, data: Any, path: list[str], record: type[Any]) -> str:
+    what, _, place = text.partition(" - at `")
+    keys, below, kind = _follow(place.removeprefix("key` in `"), data, record)
+    named = _dotted(keys)
+    addition = f", found {below!r}" if isinstance(below, str | int | float) else ""
+    if place.startswith("key` in `"):
+        keys.append(next(key for key in below if not _fits({key: None}, dict[get_args(kind)[0], Any])))  # type: ignore[misc]
+        addition = f", found {keys[-1]!r}"
     if unknown := re.search("unknown field `(.*)`", what):
-        return f" ({nearest(unknown[1], [each.encode_name for each in fields(record)])})"
-    for name in path:
-        data = data.get(name) if isinstance(data, dict) else None
-    return f", found {data!r}" if isinstance(data, str | int | float) else ""
+        addition = f" ({nearest(unknown[1], [each.encode_name for each in fields(kind)])})"
+        keys.append(unknown[1])
+    return _Fault("".join([named, ": " if named else "", what, addition]), tuple(keys))
 
 
-def _fits(value: Any, record: type[Any]) -> bool:
+def _follow(place: str, data: Any, kind: Any) -> tuple[list[Key], Any, Any]:
+    """Return the keys that ``place`` stands for, what is found there and the type it should be of."""
+    keys: list[Key] = []
+    for name, index in _STEP.findall(place.rstrip("`")):
+        kind, arguments = _plain(kind), get_args(_plain(kind))
+        if name:
+            kind = {each.encode_name: each.type for each in fields(kind)}[name]
+        elif index == "...":
+            kind = arguments[1]
+            name = next(key for key, value in data.items() if not _fits(value, kind))
+        else:
+            name = int(index)
+            kind = arguments[name if get_origin(kind) is tuple and Ellipsis not in arguments else 0]
+        keys.append(name)
+        data = data[name]
+    return keys, data, _plain(kind)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without its annotations and without ``None``."""
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    return kind
+
+
+def _dotted(keys: list[Key]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def _fits(value: Any, kind: Any) -> bool:
     try:
-        msgspec.convert(value, record)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError:
         return False
     return True
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def nearest(name: str, known: list[str]) -> str:

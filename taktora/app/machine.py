@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from taktora.app.files import fault_of, nearest, read_file, schema_of
+from taktora.app.files import fault_of, nearest, place_in, read_file, schema_of
 from taktora.errors import ConfigurationError
 
 __all__ = ["CanBusSpec", "Machine", "load_machine", "machine_schema"]
@@ -48,7 +48,8 @@ def load_machine(path: Path) -> Machine:
     machine = read_file(path, Machine)
     for name, bus in machine.can.items():
         if bus.dbc is not None and (fault := fault_of(path.parent / bus.dbc)):
-            msg = f"{path}: can.{name}.dbc names {bus.dbc!r}; {path.parent / bus.dbc}: {fault}"
+            place = place_in(path, "can", name, "dbc")
+            msg = f"{place}: can.{name}.dbc names {bus.dbc!r}; {path.parent / bus.dbc}: {fault}"
             raise ConfigurationError(msg)
     return machine
 

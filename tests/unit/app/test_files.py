@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
 
 import taktora.app
 from taktora.app.bench import bench_schema, load_bench
+from taktora.app.files import place_in, read_file
 from taktora.app.machine import Machine, load_machine, machine_schema
 from taktora.errors import ConfigurationError
 
@@ -40,37 +43,94 @@ def test_machine_file_names_the_buses(tmp_path: Path) -> None:
 
 @pytest.mark.verifies("REQ_8021", "REQ_8510")
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("line", "text", "message"),
     [
-        pytest.param("machine: a\ncanbus: {}\n", r"unknown field `canbus` \(did you mean can\?\)", id="unknown-field"),
         pytest.param(
-            "machine: a\ncan: {w: {}, v: {bitrate: 5}}\n",
-            r"can.v.bitrate: Expected `int` >= 10000, found 5",
+            2, "machine: a\ncanbus: {}\n", r"Object.* unknown field `canbus` \(did you mean can\?\)", id="unknown-field"
+        ),
+        pytest.param(
+            4,
+            "machine: a\ncan:\n  w: {}\n  v: {bitrate: 5}\n",
+            r"can\.v\.bitrate: Expected `int` >= 10000, found 5",
             id="range",
         ),
-        pytest.param("machine: a\ncan: {v: {bitrate: fast}}\n", "Expected `int`, got `str`, found 'fast'", id="type"),
         pytest.param(
-            "machine: a\ncan: {w: {}, v: {bitrat: 5}}\n",
+            4, "machine: a\ncan:\n  v:\n    bitrate: fast\n", "can.v.bitrate: .* got `str`, found 'fast'", id="type"
+        ),
+        pytest.param(
+            5,
+            "machine: a\ncan:\n  w: {}\n  v:\n    bitrat: 5\n",
             r"can\.v: Object contains unknown field `bitrat` \(did you mean bitrate\?\)",
             id="field-of-a-bus",
         ),
-        pytest.param("machine: a\ncan: {v: 3}\n", r"can\.v: Expected `object`, got `int`, found 3", id="no-bus"),
-        pytest.param("machine: a\ncan: {3: {}}\n", r"Expected `str`, got `int`", id="bus-is-a-number"),
-        pytest.param("can: {}\n", "missing required field `machine`", id="no-name"),
-        pytest.param("", "missing required field `machine`", id="empty"),
-        pytest.param("machine: a\nmachine: b\n", "key 'machine' stands twice.*line 2", id="twice"),
-        pytest.param("machine: [a\n", "line 2", id="syntax"),
-        pytest.param("machine: a\ncan: {v: {dbc: no.dbc}}\n", r"can\.v\.dbc names 'no\.dbc'.*: no such file", id="dbc"),
+        pytest.param(2, "machine: a\ncan: {v: 3}\n", r"can\.v: Expected `object`, got `int`, found 3", id="no-bus"),
         pytest.param(
-            "machine: a\ncan: {v: {dbc: .}}\n", r"can\.v\.dbc names '\.'.*: is a folder", id="dbc-is-a-folder"
+            3, "machine: a\ncan:\n  3: {}\n", r"can: Expected `str`, got `int`, found 3", id="bus-is-a-number"
+        ),
+        pytest.param(1, "can: {}\n", "Object missing required field `machine`", id="no-name"),
+        pytest.param(1, "", "Object missing required field `machine`", id="empty"),
+        pytest.param(1, "- 3\n", "Expected `object`, got `array`", id="a-list"),
+        pytest.param(3, "machine: a\n\nmachine: b\n", "key 'machine' stands twice", id="twice"),
+        pytest.param(2, "machine: [a\n", "while parsing a flow sequence, expected", id="syntax"),
+        pytest.param(
+            4, "machine: a\ncan:\n  v:\n    dbc: no.dbc\n", r"can\.v\.dbc names 'no\.dbc'.*: no such file", id="dbc"
+        ),
+        pytest.param(
+            2, "machine: a\ncan: {v: {dbc: .}}\n", r"can\.v\.dbc names '\.'.*: is a folder", id="dbc-is-a-folder"
         ),
     ],
 )
-def test_a_wrong_machine_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_machine_file_is_refused_with_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:
     path = _machine(tmp_path, text)
 
-    with pytest.raises(ConfigurationError, match=rf"(?s){re.escape(str(path))}: .*{message}"):
+    with pytest.raises(ConfigurationError, match=rf"(?s)^{re.escape(str(path))}:{line}: {message}"):
         load_machine(path)
+
+
+class _Slot(msgspec.Struct, forbid_unknown_fields=True):
+    bits: list[Annotated[int, msgspec.Meta(ge=0)]] = []
+    window: tuple[int, str] = (0, "")
+
+
+class _Rack(msgspec.Struct, forbid_unknown_fields=True):
+    slots: dict[str, list[_Slot]] | None = None
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("line", "text", "message"),
+    [
+        pytest.param(
+            4, "slots:\n  a: []\n  b:\n  - bits: [1, -1]\n", r"slots\.b\[0\]\.bits\[1\]: .*, found -1", id="item"
+        ),
+        pytest.param(
+            5,
+            "slots:\n  b:\n  - bits: []\n  - bits: []\n    bit: 1\n",
+            r"slots\.b\[1\]: .*did you mean bits\?",
+            id="field-of-an-item",
+        ),
+        pytest.param(
+            4, "slots:\n  b:\n  -\n    window: [1, 2]\n", r"slots\.b\[0\]\.window\[1\]: .*, found 2", id="tuple"
+        ),
+        pytest.param(2, "slots:\n  b: 7\n", r"slots\.b: Expected `array`, got `int`, found 7", id="no-list"),
+    ],
+)
+def test_a_place_deep_in_a_file_is_named_with_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:
+    path = tmp_path / "rack.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigurationError, match=rf"^{re.escape(str(path))}:{line}: {message}"):
+        read_file(path, _Rack)
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_a_place_is_the_file_alone_where_its_lines_are_not_known(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [")
+
+    assert place_in(tmp_path / "bench.toml", "can") == str(tmp_path / "bench.toml")
+    assert place_in(tmp_path / "gone.yaml", "can") == str(tmp_path / "gone.yaml")
+    assert place_in(broken, "a") == str(broken)
 
 
 @pytest.mark.verifies("REQ_8021")
