@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 from typing import Final
 
-__all__ = ["place_of"]
+__all__ = ["line_of", "place_of"]
 
 _OWN: Final = frozenset({"taktora", "taktora_sim", "taktora_hil"})
 
@@ -19,9 +20,18 @@ def place_of(error: BaseException) -> str:
 
     The application is what is neither taktora nor the standard library; without any such line it is the last one.
     """
-    frames = list(walk_tb(error.__traceback__))
-    own = [frame for frame in frames if _is_application(frame[0])]
-    return "".join(f"{Path(frame.f_code.co_filename).name}:{line}" for frame, line in (own or frames)[-1:])
+    found = line_of(error) or _last_line(walk_tb(error.__traceback__))
+    return "" if found is None else f"{Path(found[0]).name}:{found[1]}"
+
+
+def line_of(error: BaseException) -> tuple[str, int] | None:
+    """Return file and number of the application's last line on the way to ``error``, None without such a line."""
+    return _last_line(step for step in walk_tb(error.__traceback__) if _is_application(step[0]))
+
+
+def _last_line(steps: Iterable[tuple[FrameType, int]]) -> tuple[str, int] | None:
+    last = [(frame.f_code.co_filename, number) for frame, number in steps][-1:]
+    return last[0] if last else None
 
 
 def _is_application(frame: FrameType) -> bool:

@@ -18,6 +18,7 @@ from simpy.events import EventPriority
 
 from taktora.duration import format_duration
 from taktora.errors import ConfigurationError, TaktoraError
+from taktora.places import line_of, place_of
 from taktora_sim.faults import FaultPlan
 from taktora_sim.guard import EscapeGuard, GuardMode
 from taktora_sim.itemwatch import ItemFailures
@@ -221,9 +222,8 @@ def _keep_checks(returned: Any, recorder: RunRecorder, scenario: Scenario) -> No
 
 def _read_assert(failed: AssertionError) -> tuple[str, str]:
     """Return place and text of the ``assert`` that failed."""
-    last = traceback.extract_tb(failed.__traceback__)[-1]
-    line = linecache.getline(last.filename, last.lineno or 0).strip()
-    return f"{Path(last.filename).name}:{last.lineno}", line.removeprefix("assert ") or "assertion"
+    line = linecache.getline(*(line_of(failed) or ("", 0))).strip()
+    return place_of(failed), line.removeprefix("assert ") or "assertion"
 
 
 def _plan_of(world: World, scenario: Scenario, given_file: str, folder: Path | None) -> tuple[str, str]:

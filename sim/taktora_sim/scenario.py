@@ -16,7 +16,6 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -26,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taktora.errors import ConfigurationError
+from taktora.places import line_of, place_of
 
 if TYPE_CHECKING:
     from taktora_sim.world import World
@@ -159,8 +159,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
 
 def _in_words(error: Exception) -> str:
     """Return what an import has raised, with the place in the user's code if there is one."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and frames[-1].filename != __file__ else ""
+    place = f" ({place_of(error)})" if line_of(error) else ""
     return f"{type(error).__name__}: {error}{place}"
 
 

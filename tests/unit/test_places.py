@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taktora.places import place_of
+from taktora.places import line_of, place_of
 
 
 def _module(name: str, file: str, source: str) -> Callable[..., Any]:
@@ -35,6 +35,7 @@ def test_the_place_is_the_last_line_of_the_application(name: str, file: str) -> 
     error = _module("app.pump", "/home/me/app.py", KEEP)(_module(name, file, FAIL))
 
     assert place_of(error) == "app.py:2"
+    assert line_of(error) == ("/home/me/app.py", 2)
 
 
 @pytest.mark.verifies("REQ_8510")
@@ -42,6 +43,7 @@ def test_without_a_line_of_the_application_the_last_one_is_named() -> None:
     error = _module("taktora.a", "/x/outer.py", KEEP)(_module("taktora.b", "/x/inner.py", FAIL))
 
     assert place_of(error) == "inner.py:1"
+    assert line_of(error) is None
 
 
 @pytest.mark.verifies("REQ_8510")

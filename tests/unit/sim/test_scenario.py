@@ -113,7 +113,8 @@ def test_an_app_object_runs_with_a_command_line_of_its_own() -> None:
         pytest.param("def scenario(a, b): ...", "", "needs 2 arguments", id="too-many-arguments"),
         pytest.param("import no_such_module_here", "", "cannot be imported: ModuleNotFoundError", id="import-fails"),
         pytest.param("def scenario(world) ...", "", "cannot be imported: SyntaxError", id="syntax"),
-        pytest.param("x = 1\ny = z", "", r"NameError: name 'z' is not defined \(.*play_it\.py:2\)", id="import-raises"),
+        pytest.param("x = 1\ny = z", "", r"NameError: name 'z' is not defined \(play_it\.py:2\)", id="import-raises"),
+        pytest.param("import json\njson.loads('{')", "", r"JSONDecodeError: .* \(play_it\.py:2\)", id="library-raises"),
         pytest.param("def build(): return 3", "", "returned a int, expected an App", id="builds-no-app"),
         pytest.param("def scenario(world): return 3", "", "returned a int, expected None", id="returns-nonsense"),
     ],
@@ -171,6 +172,22 @@ def by_mapping(world):
         "by_return": [("returned", False, "so it is")],
         "by_mapping": [("mapped", True, "")],
     }
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_an_assertion_inside_a_library_names_the_line_of_the_scenario(tmp_path: Path) -> None:
+    text = """
+from unittest.mock import Mock
+def scenario(world):
+    world.run_for(5)
+    Mock(name="pump").assert_called_once()
+"""
+
+    (check,) = run(write(tmp_path, text)).recorder.checks
+
+    assert not check.ok
+    assert check.detail == "play_it.py:5"
+    assert "pump" in check.name
 
 
 @pytest.mark.parametrize("asked_ns", [1 * MS, 7 * MS, 20 * MS])
