@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from taktora.can.filter import ACCEPT_ALL, kernel_id, verdict_of
@@ -22,7 +23,7 @@ from taktora_sim.can.timing import arbitration_key
 if TYPE_CHECKING:
     from taktora_sim.can.bus import SimulatedCanBus
 
-__all__ = ["CanNode", "Pending", "SimulatedCanInterface", "Transmission", "pack_frame"]
+__all__ = ["CanNode", "Pending", "SimulatedCanInterface", "Transmission"]
 
 
 _pack_head = struct.Struct("<IB").pack
@@ -31,13 +32,23 @@ _new_tuple = tuple.__new__
 
 
 class Pending(NamedTuple):
-    """A frame in a transmit queue: its rank in arbitration, when it came, from which socket, who is to miss it."""
+    """A frame in a transmit queue.
+
+    Args:
+        rank: In arbitration, the lowest wins.
+        frame: The frame.
+        queued_at_ns: When it came.
+        origin: The socket it came from.
+        hidden: No other node is to receive it.
+        rx_id: Its identifier word, as kernel filters compare it.
+    """
 
     rank: int
     frame: CanFrame
     queued_at_ns: int
     origin: SimulatedCanInterface | None
-    hidden: bool = False
+    hidden: bool
+    rx_id: int
 
 
 class Transmission(NamedTuple):
@@ -48,12 +59,14 @@ class Transmission(NamedTuple):
     frame: CanFrame
     hidden: bool
     senders: list[CanNode]
+    rx_id: int
 
 
-def pack_frame(frame: CanFrame) -> bytes:
-    """Return identifier with flags (u32 little-endian), length or remote DLC (u8) and data: a trace payload."""
-    data = frame.data
-    return _pack_head(kernel_id(frame), frame.dlc if frame.remote else len(data)) + data
+@lru_cache(maxsize=4096)
+def _ranked(can_id: int, extended: bool, remote: bool) -> tuple[int, int]:
+    """Return what an identifier is on the wire and to the kernel: its rank in arbitration and its identifier word."""
+    frame = CanFrame(can_id, b"", extended, remote)
+    return arbitration_key(can_id, extended, remote), kernel_id(frame)
 
 
 class CanNode:
@@ -75,8 +88,10 @@ class CanNode:
         self.queue: deque[Pending] = deque()
         """Frames in the controller, the one on the wire in front."""
         self._now_ns = bus.world.now_ns
-        self._sockets: tuple[SimulatedCanInterface, ...] = ()
-        self._room_wanted: list[Callable[[], None]] = []
+        self.sockets: tuple[SimulatedCanInterface, ...] = ()
+        """Open sockets, oldest first."""
+        self.room_wanted: list[Callable[[], None]] = []
+        """Whom to call once when the queue has room again."""
         self._on_wire: Pending | None = None
         self._sender: SimulatedCanInterface | None = None
         self._record = bus.world.trace.channel(self.path, "frame")
@@ -118,9 +133,10 @@ class CanNode:
         """Put a frame at the end of the queue; called once the faults have let it through."""
         if self.is_up:
             can_id, _, extended, remote, _, _ = frame
-            rank = arbitration_key(can_id, extended, remote)
-            self.queue.append(_new_tuple(Pending, (rank, frame, self._now_ns(), origin, hidden)))
-            self.bus.request()
+            rank, rx_id = _ranked(can_id, extended, remote)
+            self.queue.append(_new_tuple(Pending, (rank, frame, self._now_ns(), origin, hidden, rx_id)))
+            if self.bus.is_quiet:
+                self.bus.request()
 
     def set_up(self, is_up: bool) -> None:
         """Take the host interface down (queue lost, every open socket told) or up again."""
@@ -131,7 +147,7 @@ class CanNode:
             self.queue.clear()
             if self._on_wire is not None:
                 self.queue.append(self._on_wire)
-            for socket in self._sockets:
+            for socket in self.sockets:
                 socket.go_down("interface is down (ENETDOWN)")
 
     def begin_transmission(self, now_ns: int) -> Pending:
@@ -142,49 +158,48 @@ class CanNode:
             self.longest_wait_ns = waited_ns
         return head
 
-    def record(self, frame: CanFrame) -> None:
-        """Trace a completed frame."""
-        self._record(pack_frame(frame))
+    def complete(self, frame: CanFrame, rx_id: int) -> None:
+        """Trace the frame that was on the wire to its end, and drop it from the queue; called by the bus.
 
-    def end_transmission(self) -> None:
-        """Drop the completed frame from the queue."""
+        The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data.
+        """
+        _, data, _, remote, dlc, _ = frame
+        self._record(_pack_head(rx_id, dlc if remote else len(data)) + data)
         self._on_wire = None
         self.sent += 1
         self._sender = self.queue.popleft().origin
 
-    def receive(self, frame: CanFrame) -> None:
+    def receive(self, frame: CanFrame, rx_id: int) -> None:
         """Give a frame from the bus to every open socket whose filters pass it."""
-        if self.is_up and self._sockets:
-            rx_id = kernel_id(frame)
-            for socket in self._sockets:
+        if self.is_up:
+            for socket in self.sockets:
                 socket.deliver(frame, rx_id)
 
-    def loop_back(self, frame: CanFrame) -> None:
+    def loop_back(self, frame: CanFrame, rx_id: int) -> None:
         """Give the frame just sent to the node's other sockets, and to its sender if that asked for own messages."""
         sender = self._sender
-        for socket in self._sockets:
+        for socket in self.sockets:
             if socket is not sender or socket.receive_own:
-                socket.deliver(frame, kernel_id(frame))
+                socket.deliver(frame, rx_id)
 
     def announce_room(self) -> None:
         """Tell sockets that met a full queue; called after a frame has left it."""
-        if self._room_wanted:
-            wanted, self._room_wanted = self._room_wanted, []
-            for callback in wanted:
-                callback()
+        wanted, self.room_wanted = self.room_wanted, []
+        for callback in wanted:
+            callback()
 
     def want_room(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called once when the queue has room again."""
-        if callback not in self._room_wanted:
-            self._room_wanted.append(callback)
+        if callback not in self.room_wanted:
+            self.room_wanted.append(callback)
 
     def attach(self, socket: SimulatedCanInterface) -> None:
         """Open a socket."""
-        self._sockets = (*self._sockets, socket)
+        self.sockets = (*self.sockets, socket)
 
     def detach(self, socket: SimulatedCanInterface) -> None:
         """Close a socket; its queued frames are still sent, as a kernel does."""
-        self._sockets = tuple(other for other in self._sockets if other is not socket)
+        self.sockets = tuple(other for other in self.sockets if other is not socket)
 
 
 class SimulatedCanInterface:
