@@ -36,6 +36,10 @@ class Wakeup:
         waker()
         return 1
 
+    def tell(self) -> None:
+        """Notify; there is no listener but this one."""
+        self.notify()
+
     def set_waker(self, waker: Callable[[], None] | None) -> None:
         """Have ``waker`` called at each notification, at once if one is pending."""
         self._waker = waker

@@ -80,7 +80,7 @@ class CycleRecord(NamedTuple):
     """One attempt at an exchange, failed ones included.
 
     Args:
-        index: Zero-based; advances on every attempt.
+        cycle_index: Zero-based; advances on every attempt.
         at_ns: When the inputs were taken, monotonic ns of the bus's clock.
         inputs: The whole input image.
         validity: One :class:`Validity` byte per SubDevice, in bus order.
@@ -89,7 +89,7 @@ class CycleRecord(NamedTuple):
         wc_ok: The working counter reached the expected one.
     """
 
-    index: int
+    cycle_index: int
     at_ns: int
     inputs: bytes
     validity: bytes

@@ -25,7 +25,6 @@ T = TypeVar("T", bound=ctypes.Structure)
 
 
 # req: REQ_0013
-# req: REQ_0013
 @dataclass(frozen=True, slots=True)
 class NotifyOutcome:
     """Result of one send (REQ_0013).
@@ -128,7 +127,6 @@ class Channel(Generic[T]):
 
 
 # req: REQ_0011
-# req: REQ_0011
 class Publisher(Generic[T]):
     """Sends structures; three ways, one outcome. For one thread at a time."""
 
@@ -179,22 +177,27 @@ class Publisher(Generic[T]):
         return NotifyOutcome(True, self._notifier.notify(), connected - reached)
 
 
-# req: REQ_0012
 # req: REQ_0010, REQ_0012
 class Subscriber(Generic[T]):
     """Receives structures as views of the bytes the producer wrote. For one thread at a time.
 
-    An item that is triggered by it takes until nothing is left: one wake may stand for many samples.
+    An item that is triggered by it takes until nothing is left: one wake may stand for many samples. The first wake
+    comes at once if the channel had a history when it was opened: nobody notifies of what was sent before.
     """
 
     def __init__(self, payload: type[T], port: SubscriberPort, listener: ListenerPort) -> None:
         self._payload = payload
         self._port = port
         self.listener = listener
+        self._receive = port.receive
+        self._first = port.receive()
+        if self._first is not None:
+            self._receive = self._hand_out_first
+            listener.tell()
 
     def take(self) -> T | None:
         """Return the next sample, or None. It is valid until the next ``take`` or ``close``: copy what must live on."""
-        view = self._port.receive()
+        view = self._receive()
         return None if view is None else view_as(self._payload, view)
 
     def drain(self) -> Iterator[T]:
@@ -206,4 +209,10 @@ class Subscriber(Generic[T]):
     def close(self) -> None:
         """Close both ports; idempotent."""
         self.listener.close()
+        self._receive, self._first = self._port.receive, None
         self._port.close()
+
+    def _hand_out_first(self) -> memoryview | None:
+        """Return the sample that was found at the opening; the port has kept it as its last one."""
+        self._receive, first, self._first = self._port.receive, self._first, None
+        return first

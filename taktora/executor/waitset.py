@@ -67,6 +67,9 @@ class WaitSetReactor:
             raise ConfigurationError(f"trigger {key}: the WaitSet refuses {what}: {error}; is it open?") from error
         self._guards[key] = guard
         self._key_of[iox2.WaitSetAttachmentId.from_guard(guard)] = key
+        if not isinstance(source, int):
+            source.set_waker(partial(self.fire, key))  # once: what the listener was told alone is in no descriptor
+            source.set_waker(None)
 
     def detach(self, key: int) -> None:
         listener = self._wakers.pop(key, None)

@@ -348,6 +348,17 @@ def _every_listener_is_told(transport: Transport) -> None:
     _equal(notifiers[0].notify(), 2, "listeners told after one has closed")
 
 
+def _a_listener_may_be_told_alone(transport: Transport) -> None:
+    told, other = transport.listener("alone"), transport.listener("alone")
+    calls: list[int] = []
+    told.tell()
+    told.set_waker(lambda: calls.append(0))
+    _equal(calls, [0], "waker calls when it was told before")
+    told.tell()
+    _equal(calls, [0, 0], "waker calls when it is told")
+    _equal((told.drain(), told.drain(), other.drain()), (True, False, False), "drain after one was told")
+
+
 def _waker_is_called_at_each_notification(transport: Transport) -> None:
     notifier, listener = transport.notifier("waker"), transport.listener("waker")
     calls: list[int] = []
@@ -599,6 +610,7 @@ TRANSPORT_CHECKS: dict[str, Callable[[Transport], None]] = {
         _notification_is_a_level,
         _notifying_never_blocks,
         _every_listener_is_told,
+        _a_listener_may_be_told_alone,
         _waker_is_called_at_each_notification,
         _other_threads_may_notify,
         _event_ports_are_limited_and_close,

@@ -199,6 +199,10 @@ class ListenerPort(Protocol):
         """
         ...
 
+    def tell(self) -> None:
+        """Set the level of this listener alone, as a notification would; a WaitSet sees it when it attaches."""
+        ...
+
     def drain(self) -> bool:
         """Take all pending notifications; return whether there was one."""
         ...

@@ -62,6 +62,12 @@ class IceoryxListener(SharedPort):
             self._pending = True
             waker()
 
+    def tell(self) -> None:
+        self._pending = True
+        waker = self.waker
+        if waker is not None:
+            waker()
+
     def drain(self) -> bool:
         if self._closed:
             raise closed_error(self.service)

@@ -57,6 +57,9 @@ class Bell:
         self._waker()
         return 1
 
+    def tell(self) -> None:
+        self.notify()
+
     def set_waker(self, waker: Callable[[], None] | None) -> None:
         self._waker = waker
         if waker is not None and self._rung:

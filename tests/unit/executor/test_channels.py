@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from taktora.errors import BuilderError, ConfigurationError
+from taktora.errors import BuilderError, ConfigurationError, ShutdownError
 from taktora.executor import (
     Context,
     Executor,
@@ -138,6 +138,79 @@ def test_a_channel_crosses_shared_memory_as_a_view() -> None:
         del sample
     finally:
         transport.close()
+
+
+def _takes_of_a_late_item(executor: Executor) -> list[list[int]]:
+    """Return what an item takes in its first two runs: one that opens its end after a sample was sent."""
+    channel, taken, early = executor.channel("taktora-test-late", Number), list[list[int]](), Counter()
+    publisher, present = channel.publisher(), channel.subscriber()
+    publisher.send_copy(Number(7))
+    present.listener.drain()
+    late = channel.subscriber()
+    executor.add(item_with_triggers(lambda declarer: declarer.subscriber(present), early))
+
+    def take(context: Context) -> None:
+        taken.append([sample.value for sample in late.drain()])
+        if len(taken) == 2:
+            context.stop_executor()
+        else:
+            assert early.runs == 0  # the wake of one who is late is nobody else's
+            publisher.send_copy(Number(8))
+
+    executor.add(item_with_triggers(lambda declarer: declarer.subscriber(late), take))
+    executor.run_for(20_000 * MS)
+    for port in (publisher, present, late):
+        port.close()
+    return taken
+
+
+@pytest.mark.verifies("REQ_0010")
+def test_an_item_that_joins_late_is_woken_for_the_sample_that_is_there(rig: Rig) -> None:
+    taken = _takes_of_a_late_item(rig.builder().build())
+
+    assert taken == [[7], [8]]
+
+
+@pytest.mark.verifies("REQ_0010")
+def test_an_item_that_joins_late_in_shared_memory_is_woken_for_the_sample_that_is_there(real_rig: Rig) -> None:
+    pytest.importorskip("iceoryx2")
+    from taktora.transport.iceoryx import IceoryxTransport
+
+    transport = IceoryxTransport(isolated=True)
+    try:
+        executor = Executor.builder(clock=real_rig.clock, transport=transport, reactor=real_rig.reactor).build()
+        taken = _takes_of_a_late_item(executor)
+    finally:
+        transport.close()
+
+    assert taken == [[7], [8]]
+
+
+@pytest.mark.verifies("REQ_0010")
+def test_an_item_on_a_channel_without_a_history_is_not_woken(manual: ManualRig) -> None:
+    executor, runs = manual.builder().build(), Counter()
+    channel = executor.channel("speed", Number)
+    publisher, subscriber = channel.publisher(), channel.subscriber()
+    executor.add(item_with_triggers(lambda declarer: declarer.subscriber(subscriber), runs))
+
+    executor.run_for(5 * MS)
+    publisher.close()
+
+    assert runs.runs == 0
+    assert subscriber.take() is None
+
+
+@pytest.mark.verifies("REQ_0012")
+def test_closing_a_subscriber_gives_back_a_sample_that_nobody_took(manual: ManualRig) -> None:
+    channel = manual.builder().build().channel("speed", Number, ServiceSettings(history_size=1))
+    publisher = channel.publisher()
+    publisher.send_copy(Number(7))
+    subscriber = channel.subscriber()
+
+    subscriber.close()
+
+    with pytest.raises(ShutdownError):
+        subscriber.take()
 
 
 @pytest.mark.verifies("REQ_0010")
