@@ -154,7 +154,7 @@ class SimReactor:
         self._loop: Loop | None = None
         self._on_end: Callable[[BaseException | None], None] | None = None
         self._waiting = False
-        self._resume_pending = False
+        self._is_idle = False  # it waits, and nothing has been posted that ends the wait
         self._woken = False
         self._deadline_ns: int | None = None
         self._timer: Timer | None = None
@@ -178,16 +178,17 @@ class SimReactor:
             self._fired.remove(key)
 
     def fire(self, key: int) -> None:
-        if key not in self._fired:
-            self._fired.append(key)
-        if self._waiting and not self._resume_pending:
-            self._resume_pending = True
+        fired = self._fired
+        if key not in fired:
+            fired.append(key)
+        if self._is_idle:
+            self._is_idle = False
             self._post(self._resume)
 
     def wake(self) -> None:
         self._woken = True
-        if self._waiting and not self._resume_pending:
-            self._resume_pending = True
+        if self._is_idle:
+            self._is_idle = False
             self._post(self._resume)
 
     def launch(self, loop: Loop, on_end: Callable[[BaseException | None], None]) -> None:
@@ -219,7 +220,7 @@ class SimReactor:
             self.detach(key)
         loop, self._loop = self._loop, None
         if loop is not None:
-            self._waiting = False
+            self._waiting = self._is_idle = False
             loop.close()
             self._end(None)
 
@@ -229,7 +230,6 @@ class SimReactor:
 
     def _resume(self) -> None:
         """Answer the pending Wait with what has fired."""
-        self._resume_pending = False
         if self._waiting:
             self._advance(self._take_fired())
 
@@ -244,16 +244,18 @@ class SimReactor:
         loop = self._loop
         if loop is None:
             return
-        self._waiting = False
+        self._waiting = self._is_idle = False
         try:
             while True:
                 request = loop.send(fired)  # type: ignore[arg-type]  # a fresh generator takes None and nothing else
                 if not isinstance(request, Wait):
                     self._world.post_at(request.until_ns, partial(self._occupied, loop))
                     return
-                deadline_ns = request.deadline_ns
+                self._deadline_ns = deadline_ns = request.deadline_ns
                 if not (self._fired or self._woken or (deadline_ns is not None and deadline_ns <= self._now_ns())):
-                    self._wait_until(deadline_ns)
+                    self._waiting = self._is_idle = True
+                    if deadline_ns is not None and (self._timer is None or self._timer_ns > deadline_ns):
+                        self._arm(deadline_ns)
                     return
                 fired = self._take_fired()
         except StopIteration:
@@ -264,12 +266,6 @@ class SimReactor:
     def _occupied(self, loop: Loop) -> None:
         if loop is self._loop:
             self._advance([])
-
-    def _wait_until(self, deadline_ns: int | None) -> None:
-        self._waiting = True
-        self._deadline_ns = deadline_ns
-        if deadline_ns is not None and (self._timer is None or self._timer_ns > deadline_ns):
-            self._arm(deadline_ns)
 
     def _arm(self, deadline_ns: int) -> None:
         if self._timer is not None:
@@ -284,7 +280,7 @@ class SimReactor:
             return
         if self._deadline_ns > self.clock.now_ns():
             self._arm(self._deadline_ns)
-        elif not self._resume_pending:
+        elif self._is_idle:
             self._advance(self._take_fired())
 
     def _end(self, error: BaseException | None) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from heapq import heappop, heappush
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
 
 import simpy
 from simpy.core import EmptySchedule, Infinity
@@ -114,6 +114,35 @@ def _make_civil_clock(env: simpy.Environment, epoch_unix_ns: int) -> Callable[[]
     return unix_ns
 
 
+class _PostAt(Protocol):
+    def __call__(self, time_ns: int, call: Callable[[], object], priority: EventPriority = NORMAL) -> None: ...
+
+
+def _make_post_at(env: simpy.Environment) -> _PostAt:
+    """Return the fastest way into the queue: nearly everything that happens has come through it."""
+    queue: list[Any] = env._queue  # noqa: SLF001 - see _Environment
+    serial = env._eid.__next__  # noqa: SLF001
+
+    def post_at(time_ns: int, call: Callable[[], object], priority: EventPriority = NORMAL) -> None:
+        if time_ns < env._now:  # noqa: SLF001 - see _make_clock
+            msg = f"call_at({time_ns}): virtual time is already {env._now} ns"  # noqa: SLF001
+            raise ValueError(msg)
+        heappush(queue, (time_ns, priority, serial(), call))
+
+    return post_at
+
+
+def _make_post(env: simpy.Environment) -> Callable[[Callable[[], object]], None]:
+    """Return the same for this instant."""
+    queue: list[Any] = env._queue  # noqa: SLF001 - as above
+    serial = env._eid.__next__  # noqa: SLF001
+
+    def post(call: Callable[[], object]) -> None:
+        heappush(queue, (env._now, NORMAL, serial(), call))  # noqa: SLF001
+
+    return post
+
+
 # req: REQ_8000, REQ_8002
 class World:
     """A simulated run: virtual clock, event order, random streams, fault plan and trace.
@@ -143,13 +172,16 @@ class World:
         self.name = name
         self.epoch_unix_ns = epoch_unix_ns
         self.env: simpy.Environment = _Environment()
-        # What the queue is made of, so that the World can put calls in and take them out itself.
+        # What the queue is made of, so that the World can take calls out itself.
         self._queue: list[tuple[Any, int, int, Any]] = self.env._queue  # type: ignore[assignment]  # noqa: SLF001
-        self._serial = self.env._eid  # noqa: SLF001
         self.now_ns: Callable[[], int] = _make_clock(self.env)
         """Return nanoseconds of virtual time since the start of the run."""
         self.unix_ns: Callable[[], int] = _make_civil_clock(self.env, epoch_unix_ns)
         """Return civil virtual time: the epoch plus ``now_ns``."""
+        self.post_at = _make_post_at(self.env)
+        """As :meth:`call_at`, for a call that is never taken back."""
+        self.post = _make_post(self.env)
+        """As :meth:`call_soon`, for a call that is never taken back."""
         self.trace = Trace(self.now_ns, trace_file)
         self.rate: float | None = None
         """Virtual seconds per wall second: 1.0 is real time, None as fast as possible."""
@@ -189,17 +221,6 @@ class World:
     def call_soon(self, call: Callable[[], object]) -> Timer:
         """Call ``call`` at this instant, after everything already due now."""
         return self.call_at(self.now_ns(), call)
-
-    def post_at(self, time_ns: int, call: Callable[[], object], priority: EventPriority = NORMAL) -> None:
-        """As :meth:`call_at`, for a call that is never taken back."""
-        if time_ns < self.env._now:  # noqa: SLF001 - see _make_clock
-            msg = f"call_at({time_ns}): virtual time is already {self.now_ns()} ns"
-            raise ValueError(msg)
-        heappush(self._queue, (time_ns, priority, next(self._serial), call))
-
-    def post(self, call: Callable[[], object]) -> None:
-        """As :meth:`call_soon`, for a call that is never taken back."""
-        heappush(self._queue, (self.env._now, NORMAL, next(self._serial), call))  # noqa: SLF001 - see _make_clock
 
     def process(self, generator: Generator[Any, Any, Any]) -> simpy.Process:
         """Run a simpy process: a plant or a script that yields ``world.env.timeout(int_ns)``."""
@@ -382,8 +403,12 @@ class World:
     def _step_freely(self, limit: float) -> None:
         """Step until nothing is left to do up to ``limit``: the same loop, with nothing to ask or to wait for."""
         queue, env = self._queue, self.env
-        while queue and queue[0][0] <= limit:
-            env._now, _, _, call = heappop(queue)  # noqa: SLF001 - Environment.step, in place
+        while queue:
+            entry = heappop(queue)
+            if entry[0] > limit:
+                heappush(queue, entry)  # nothing but its key decides where it goes: as if it had stayed
+                return
+            env._now, _, _, call = entry  # noqa: SLF001 - Environment.step, in place
             call()
             if self._failure is not None:
                 raise self._take_failure()

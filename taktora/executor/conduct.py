@@ -220,10 +220,12 @@ class Conduct:
         """Close the bracket: duration, monitors, budget."""
         started_ns = task.started_ns
         took_ns = task.took_ns = self.telemetry_ns() - started_ns
-        spent_ns = took_ns if self._one_clock else self.budget_ns() - task.spent_from_ns
+        limit_ns = task.budget_ns
+        spent_ns = 0
+        if limit_ns is not None:
+            spent_ns = took_ns if self._one_clock else self.budget_ns() - task.spent_from_ns
         for hook in self._post_execute:
             hook(task.id, started_ns, took_ns, task.ok)
-        limit_ns = task.budget_ns
         if limit_ns is not None and spent_ns > limit_ns and not task.faulted:
             self.faults.breach(task, spent_ns, limit_ns)
 
@@ -266,18 +268,24 @@ class Conduct:
 
     def run_inline(self, ready: list[Task]) -> None:
         """Run the tasks of a wake one after the other in this thread."""
-        route, start, invoke, finish, faults = self.route, self.start, self.invoke, self.finish, self.faults
+        invoke, finish, faults, telemetry_ns = self.invoke, self.finish, self.faults, self.telemetry_ns
+        # What opens the bracket when nobody listens and one clock tells everything; else ``start`` does it.
+        is_plain = self._one_clock and not self._pre_execute
         try:
             for task in ready:
                 if task.fault is RUNNING and faults.executor is RUNNING:  # route, for all but a few
                     task.faulted = False
                     body: Body | None = task.body
                 else:
-                    body = route(task)
+                    body = self.route(task)
                 if body is None:
-                    task.pre_ns = self.telemetry_ns()
+                    task.pre_ns = telemetry_ns()
                     continue
-                start(task)
+                if is_plain:  # start, in place
+                    task.started_ns = telemetry_ns()
+                    task.ok = True
+                else:
+                    self.start(task)
                 task.pre_ns = task.started_ns
                 if isinstance(body, Sequence):
                     for unit in body.units:  # _run_units, in place

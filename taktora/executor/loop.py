@@ -123,10 +123,13 @@ class Wakes:
         """
         self._end_ns = None if limit.duration_ns is None else epoch_ns + limit.duration_ns
         bounded = self._end_ns is not None or self._heartbeat is not None or self._sources.timed
+        # What a wake needs is bound here, and what a run without limits needs not is asked for with one test.
         stoppable, timer, wait, now_ns, ready = self._stoppable, self._timer, self._wait, self._now_ns, self._ready
-        modelled, run, fold, conduct = self._modelled, self._run, self._conduct.fold, self._conduct
+        run, fold, conduct = self._run, self._conduct.fold, self._conduct
+        modelled, timeless = self._modelled, self._modelled.timeless if self._modelled is not None else None
         collect_fired = self._sources.collect_fired
         budget_ns, most, predicate = self._iteration_budget_ns, limit.wakes, limit.predicate
+        limited = limit != Limit()
         if most == 0 or (predicate is not None and self._holds(predicate)):
             return
         while not stoppable.stopped:
@@ -149,7 +152,7 @@ class Wakes:
                     self._collect_grid(now)
             if ready:
                 begun_ns = 0 if budget_ns is None else conduct.budget_ns()
-                if modelled is None or modelled.timeless():
+                if modelled is None or timeless is None or timeless():
                     run(ready)
                 else:
                     yield from modelled.run(ready)
@@ -157,15 +160,19 @@ class Wakes:
                     self._check_iteration(conduct.budget_ns() - begun_ns, budget_ns)
                 fold(ready)
                 ready.clear()
-                self.wakes += 1
                 if conduct.error is not None:
                     raise conduct.error
+                self.wakes += 1
                 if self.wakes == most:
                     return
-            if predicate is not None and self._holds(predicate):
+            if limited and self._is_over(predicate):
                 return
-            if self._end_ns is not None and now_ns() >= self._end_ns:
-                return
+
+    def _is_over(self, predicate: Callable[[], bool] | None) -> bool:
+        """Return whether the caller's predicate holds or the time of the run is over."""
+        if predicate is not None and self._holds(predicate):
+            return True
+        return self._end_ns is not None and self._now_ns() >= self._end_ns
 
     def _holds(self, predicate: Callable[[], bool]) -> bool:
         try:
@@ -181,9 +188,11 @@ class Wakes:
     def _earliest(self) -> int | None:
         """Return the earliest of all instants at which something is due."""
         due_ns = self._sources.next_due_ns()
-        for other_ns in (self._timer.next_ns, self._end_ns):
-            if other_ns is not None and (due_ns is None or other_ns < due_ns):
-                due_ns = other_ns
+        slot_ns, end_ns = self._timer.next_ns, self._end_ns
+        if slot_ns is not None and (due_ns is None or slot_ns < due_ns):
+            due_ns = slot_ns
+        if end_ns is not None and (due_ns is None or end_ns < due_ns):
+            due_ns = end_ns
         heartbeat = self._heartbeat
         if heartbeat is not None and (due_ns is None or heartbeat.due_ns < due_ns):
             due_ns = heartbeat.due_ns
