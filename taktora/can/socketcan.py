@@ -4,7 +4,8 @@ Opening a CAN_RAW socket needs no privilege on current kernels, so none is asked
 hardened container may need CAP_NET_RAW, and the kernel's EPERM says so. Bringing the interface up, its bit rate and
 ``restart-ms`` belong to the system's administrator (``ip link set can0 up type can bitrate 500000 restart-ms 100``).
 
-A reader thread per open interface only hands frames to the listener. What the kernel or python-can say takes the
+A reader thread per open interface only hands frames to the listener; it waits for the bus's socket and for the end, so
+that closing is immediate. What the kernel or python-can say takes the
 interface Down; anything else that ends the thread is a defect and goes to the listener as it is. The kernel does not
 tell when a full transmit queue has room again: 2 ms after each ENOBUFS a second thread, which sleeps otherwise, has the
 sender try again.
@@ -13,6 +14,8 @@ sender try again.
 from __future__ import annotations
 
 import errno
+import selectors
+import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -35,7 +38,6 @@ __all__ = ["PythonCanBus", "SocketCanInterface", "open_bus", "require_python_can
 _SOL_CAN_RAW: Final = 101
 _CAN_RAW_FILTER: Final = 1
 _FILTER_ENTRY: Final = struct.Struct("=II")
-_IDLE_WAIT_S: Final = 0.1
 _ROOM_WAIT_S: Final = 0.002
 _JOIN_TIMEOUT_S: Final = 5.0
 _IFF_UP: Final = 1
@@ -44,7 +46,7 @@ _GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENETU
 
 
 class PythonCanBus(Protocol):
-    """What is used of a python-can bus; ``socket`` is that of its SocketCAN back-end."""
+    """What is used of a python-can bus; ``socket`` is its SocketCAN back-end's, readable when ``recv`` has news."""
 
     socket: Any
 
@@ -53,6 +55,21 @@ class PythonCanBus(Protocol):
     def send(self, msg: Any, timeout: float | None = None) -> None: ...
 
     def shutdown(self) -> None: ...
+
+
+class _Stop(threading.Event):
+    """The end of the threads of one open interface; it wakes a wait on sockets too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket, self._far = socket.socketpair()
+
+    def set(self) -> None:
+        super().set()
+        self._far.close()  # the other end becomes readable
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 # req: REQ_0602, REQ_0605, REQ_0644
@@ -74,7 +91,7 @@ class SocketCanInterface:
         self._state = CanIfaceState.CLOSED
         self._bus: PythonCanBus | None = None
         self._threads: tuple[threading.Thread, ...] = ()
-        self._stop = threading.Event()
+        self._stop: _Stop | None = None
         self._room_wanted = threading.Event()
         self._on_room: Callable[[], None] | None = None
 
@@ -93,9 +110,9 @@ class SocketCanInterface:
         except OSError as error:
             raise StackError(open_text(self._name, error)) from error
         self._bus = bus
-        self._stop, self._room_wanted = threading.Event(), threading.Event()
+        self._stop, self._room_wanted = stop, wanted = _Stop(), threading.Event()
         self._state = CanIfaceState.ACTIVE
-        reading, waiting = (bus, listener, self._stop), (listener, self._stop, self._room_wanted)
+        reading, waiting = (bus, listener, stop), (listener, stop, wanted)
         self._threads = (
             threading.Thread(target=self._read, args=reading, name=f"taktora-can-{self._name}", daemon=True),
             threading.Thread(target=self._watch_room, args=waiting, name=f"taktora-can-{self._name}-room", daemon=True),
@@ -132,30 +149,44 @@ class SocketCanInterface:
 
     def close(self) -> None:
         self._state = CanIfaceState.CLOSED
-        self._stop.set()
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop.set()
         self._room_wanted.set()
         threads, self._threads = self._threads, ()
         for thread in threads:
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(_JOIN_TIMEOUT_S)
+        if stop is not None:
+            stop.close()
         bus, self._bus = self._bus, None
         if bus is not None:
             bus.shutdown()
 
     # req: REQ_0296
-    def _read(self, bus: PythonCanBus, listener: CanInterfaceListener, stop: threading.Event) -> None:
+    def _read(self, bus: PythonCanBus, listener: CanInterfaceListener, stop: _Stop) -> None:
         try:
-            while not stop.is_set():
-                try:
-                    message = bus.recv(_IDLE_WAIT_S)
-                except (OSError, require_python_can().CanError) as error:
-                    self._end_reading(listener, stop, error)
-                    return
-                if message is not None and not stop.is_set():
-                    self._hand_over(message, listener)
+            with selectors.DefaultSelector() as waiting:
+                waiting.register(bus.socket, selectors.EVENT_READ)
+                waiting.register(stop.socket, selectors.EVENT_READ)
+                while not stop.is_set():
+                    waiting.select()
+                    if not stop.is_set() and not self._receive(bus, listener, stop):
+                        return
         except BaseException as error:  # a defect: Python would let the thread die unseen
             self._state = CanIfaceState.DOWN
             listener.on_failure(error)
+
+    def _receive(self, bus: PythonCanBus, listener: CanInterfaceListener, stop: _Stop) -> bool:
+        """Hand over what the socket has become readable for; False when that was its end."""
+        try:
+            message = bus.recv(0)
+        except (OSError, require_python_can().CanError) as error:
+            self._end_reading(listener, stop, error)
+            return False
+        if message is not None and not stop.is_set():
+            self._hand_over(message, listener)
+        return True
 
     def _hand_over(self, message: Any, listener: CanInterfaceListener) -> None:
         now_ns = self._now_ns()
@@ -177,13 +208,13 @@ class SocketCanInterface:
                 )
             )
 
-    def _end_reading(self, listener: CanInterfaceListener, stop: threading.Event, error: Exception) -> None:
+    def _end_reading(self, listener: CanInterfaceListener, stop: _Stop, error: Exception) -> None:
         if not stop.is_set():
             self._state = CanIfaceState.DOWN
             listener.on_state(CanIfaceState.DOWN, _cause_of(error))
 
     # req: REQ_0296
-    def _watch_room(self, listener: CanInterfaceListener, stop: threading.Event, wanted: threading.Event) -> None:
+    def _watch_room(self, listener: CanInterfaceListener, stop: _Stop, wanted: threading.Event) -> None:
         """Have the sender try again a while after each refusal; waits without end in between."""
         try:
             while wanted.wait() and not stop.wait(_ROOM_WAIT_S):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import count
 
@@ -36,15 +35,24 @@ def _simulated_pair() -> Pair:
 
 
 def _socketcan_pair() -> Pair:
-    channel = f"contract-{next(_channels)}"
-    left = SocketCanInterface("can0", make_bus=lambda _name: FakeBus(channel))
-    right = SocketCanInterface("can1", make_bus=lambda _name: FakeBus(channel))
+    channel, buses = f"contract-{next(_channels)}", list[FakeBus]()
+
+    def make_bus(_name: str) -> FakeBus:
+        buses.append(FakeBus(channel))
+        return buses[-1]
+
+    left, right = SocketCanInterface("can0", make_bus=make_bus), SocketCanInterface("can1", make_bus=make_bus)
+
+    def settle() -> None:
+        for bus in buses:
+            if not bus.was_shut_down:
+                bus.settle()
 
     def close() -> None:
         left.close()
         right.close()
 
-    return Pair(left, right, lambda: time.sleep(0.02), close)
+    return Pair(left, right, settle, close)
 
 
 _PAIRS = {"mock": _mock_pair, "sim": _simulated_pair, "socketcan": _socketcan_pair}
