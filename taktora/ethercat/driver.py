@@ -72,7 +72,7 @@ class BusDriver(Protocol):
     """One MainDevice on one segment. SubDevices are known by configured address: 0x1000 + position unless overridden.
 
     One thread calls; nothing is called back but ``on_emergency``. The image of a SubDevice starts at bit 0 of byte 0,
-    whatever the layout on the wire is.
+    whatever the layout on the wire is. During bring-up and recovery the outputs sent are the safe ones of the plan.
     """
 
     on_emergency: Callable[[Emergency], None] | None
@@ -102,7 +102,11 @@ class BusDriver(Protocol):
         ...
 
     def outputs(self, address: int) -> memoryview | None:
-        """Return the writable output bytes of a SubDevice; None before the bring-up or for an unknown address."""
+        """Return the writable output bytes of a SubDevice; None before the bring-up or for an unknown address.
+
+        Both views stay good until the next bring-up, recovery or close: the caller keeps them, writes outputs before
+        an exchange and finds the inputs of the latest one.
+        """
         ...
 
     def inputs(self, address: int) -> memoryview | None:
@@ -114,7 +118,10 @@ class BusDriver(Protocol):
         ...
 
     def request_state(self, address: int, state: AlState) -> Steps[bool]:
-        """Ask one SubDevice for SAFE-OP or OP, acknowledging a latched error; True when it got there."""
+        """Ask one SubDevice for SAFE-OP or OP, acknowledging a latched error; True when it got there.
+
+        Waits by yielding only, and exchanges go on between its yields: no SubDevice starves while another one moves.
+        """
         ...
 
     def sdo_read(self, address: int, index: int, subindex: int) -> Steps[bytes]:
