@@ -8,6 +8,7 @@
     |   +-- CodecError            (ValueError)        a value cannot be encoded or a payload decoded
     |   +-- PayloadOverflow       (BufferError)       the encoded value is larger than the channel
     |   +-- BackPressure          (BlockingIOError)   a bounded queue is full; try again later
+    |   |   +-- NotReady                              the bus is not up for the first time yet; try again later
     |   +-- LinkDown              (ConnectionError)   the connector's health is Down
     |   +-- StackError            (RuntimeError)      the protocol stack failed
     |   +-- RoutingError          (LookupError)       an inbound message matches no channel
@@ -46,6 +47,7 @@ __all__ = [
     "InvalidGraph",
     "ItemError",
     "LinkDown",
+    "NotReady",
     "PayloadOverflow",
     "RoutingError",
     "RunnerJoinError",
@@ -97,6 +99,10 @@ class PayloadOverflow(ConnectorError, BufferError):
 
 class BackPressure(ConnectorError, BlockingIOError):
     """A bounded queue on the way is full; nothing was sent and the same call may succeed later."""
+
+
+class NotReady(BackPressure):
+    """The connector takes no messages before its bus is up; nothing was sent and the same call may succeed later."""
 
 
 class LinkDown(ConnectorError, ConnectionError):

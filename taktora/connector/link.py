@@ -114,6 +114,7 @@ class LinkOptions:
         inbound_drop_threshold: Drops until the connector becomes Degraded.
         recovery_window_ns: Quiet time after which Degraded ends by itself.
         up_on_traffic: The first message sent or received proves Up; otherwise only the driver's report does.
+        recovers_by_time: Degraded ends after ``recovery_window_ns``; otherwise only the driver's report ends it.
     """
 
     outbound_capacity: int = 256
@@ -121,6 +122,7 @@ class LinkOptions:
     inbound_drop_threshold: int = 1
     recovery_window_ns: int = 1_000_000_000
     up_on_traffic: bool = False
+    recovers_by_time: bool = True
 
 
 class Link(Generic[R, In, Out]):
@@ -335,7 +337,8 @@ class Link(Generic[R, In, Out]):
         if self.health.kind is ConnectorHealthKind.DOWN:
             return
         self._aggregate.move(Degraded(reason), self.name)
-        self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
+        if self.options.recovers_by_time:
+            self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
 
     def _report_drops(self, reason: InboundDrops) -> None:
         self._aggregate.raise_condition(f"inbound {self.name}", reason, self.options.recovery_window_ns)

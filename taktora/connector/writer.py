@@ -32,6 +32,7 @@ class ChannelWriter(Generic[T, C_co]):
     ``SendOutcome``      published to every connected reader (none may be connected)              yes
     ``BackPressure``     the way out is full (gate): before anything is loaned                    no
     ``BackPressure``     a connected reader's buffer was full: that reader lost the envelope      yes
+    ``NotReady``         the bus is not up yet (a BackPressure): before anything is loaned        no
     ``LinkDown``         the connector is Down: before anything is loaned, nothing is stored      no
     ``PayloadOverflow``  the encoding needs more than ``max_payload_size`` bytes                  no
     ``CodecError``       the codec refused the value                                              no

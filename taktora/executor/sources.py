@@ -89,10 +89,10 @@ class Sources:
         """Attach everything and start the deadlines."""
         self._reactor = reactor
         for key, source in enumerate(self._sources):
-            if source.cycle is not None:
-                source.cycle.set_waker(partial(reactor.fire, key))
-            elif source.listener is not None:
+            if source.listener is not None:
                 reactor.attach(key, source.listener)
+            elif source.cycle is not None:
+                source.cycle.set_waker(partial(reactor.fire, key))
             else:
                 reactor.attach(key, self._descriptors[key])
             self._attached.append(key)
@@ -105,9 +105,9 @@ class Sources:
             self._detach(reactor, self._attached.pop())
 
     def _detach(self, reactor: Reactor, key: int) -> None:
-        cycle = self._sources[key].cycle
-        if cycle is not None:
-            cycle.set_waker(None)
+        source = self._sources[key]
+        if source.cycle is not None and source.listener is None:
+            source.cycle.set_waker(None)
         else:
             reactor.detach(key)
 
@@ -197,7 +197,7 @@ class Sources:
         for source in self._sources:
             if source.cycle is cycle:
                 return source
-        source = _Source(cycle.take, None, cycle)
+        source = _Source(cycle.take, getattr(cycle, "listener", None), cycle)
         self._sources.append(source)
         return source
 

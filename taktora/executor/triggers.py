@@ -59,7 +59,11 @@ class EventSource(Protocol):
 
 # req: REQ_0122
 class CycleSource(Protocol):
-    """A cycle that somebody else paces, a fieldbus for example; tasks on it count as cyclic."""
+    """A cycle that somebody else paces, a fieldbus for example; tasks on it count as cyclic.
+
+    A source that hears of its cycles through a port has an attribute ``listener: ListenerPort`` besides: the executor
+    waits for that instead of calling :meth:`set_waker` with a waker, and ``take`` drains it.
+    """
 
     @property
     def period_ns(self) -> int:

@@ -12,6 +12,7 @@ BUILTINS = {
     "CodecError": ValueError,
     "PayloadOverflow": BufferError,
     "BackPressure": BlockingIOError,
+    "NotReady": BlockingIOError,
     "LinkDown": ConnectionError,
     "StackError": RuntimeError,
     "RoutingError": LookupError,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from taktora.connector import SendGate
-from taktora.errors import BackPressure, LinkDown, ShutdownError
+from taktora.errors import BackPressure, LinkDown, NotReady, ShutdownError
 
 
 @pytest.mark.verifies("REQ_0292")
@@ -30,6 +30,21 @@ def test_each_flag_has_its_error_and_the_gravest_wins() -> None:
         seen.append(caught.type)
 
     assert seen == [BackPressure, LinkDown, ShutdownError]
+
+
+@pytest.mark.verifies("REQ_0313", "REQ_0292")
+def test_before_the_bus_is_up_sends_are_refused_as_not_ready() -> None:
+    gate = SendGate("cell")
+    gate.await_ready("the bus is not in OP")
+    gate.hold("full")
+
+    with pytest.raises(NotReady, match=r"'lamp.out'.*'cell' takes no messages yet \(the bus is not in OP\)"):
+        gate.refuse("lamp.out")
+    gate.be_ready()
+    gate.relieve()
+    gate.refuse("lamp.out")
+
+    assert not gate.blocked
 
 
 @pytest.mark.verifies("REQ_0292")

@@ -241,6 +241,18 @@ def test_degraded_ends_after_quiet_time_and_noise_prolongs_it() -> None:
     assert rig.walk() == [("Up", 0), ("Degraded", 5), ("Up", 35)]
 
 
+@pytest.mark.verifies("REQ_0333")
+def test_degraded_lasts_until_it_is_told_otherwise_where_time_proves_nothing() -> None:
+    rig = Rig(LinkOptions(recovery_window_ns=20 * MS, recovers_by_time=False), None)
+    rig.link.report(Up())
+    rig.world.call_at(5 * MS, lambda: rig.link.report(Degraded("working counter")))
+    rig.world.call_at(90 * MS, lambda: rig.link.report(Up()))
+
+    rig.run_ms(100)
+
+    assert rig.walk() == [("Up", 0), ("Degraded", 5), ("Up", 90)]
+
+
 @pytest.mark.verifies("REQ_0230")
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
 def test_traffic_is_the_proof_of_up_where_asked_for(direction: str) -> None:

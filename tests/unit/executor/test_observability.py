@@ -282,6 +282,41 @@ def test_a_task_on_an_external_cycle_counts_as_cyclic(manual: ManualRig) -> None
     ] == [(0, 2 * MS, 0, 0), (1, 2 * MS, 100, 0), (2, 2 * MS, 0, 1), (3, 2 * MS, 0, 0)]
 
 
+class HeardCycle:
+    """A cycle that is heard of through a port, as that of a bus in another process."""
+
+    period_ns = 2 * MS
+
+    def __init__(self) -> None:
+        self.listener = Bell()
+        self.completed = 0
+
+    def set_waker(self, waker: Callable[[], None] | None) -> None:
+        raise AssertionError("the listener wakes")
+
+    def take(self) -> int:
+        self.listener.drain()
+        count, self.completed = self.completed, 0
+        return count
+
+    def complete(self, cycles: int) -> None:
+        self.completed += cycles
+        self.listener.notify()
+
+
+@pytest.mark.verifies("REQ_0107", "REQ_0840")
+def test_a_cycle_that_is_heard_through_a_port_counts_too(manual: ManualRig) -> None:
+    bus, recorder = HeardCycle(), Recorder()
+    executor = manual.builder().observer(recorder).build()
+    executor.add(item_with_triggers(lambda d: d.cycle(bus), Counter()), "control")
+    for time_ns, cycles in ((2 * MS, 1), (4 * MS, 0), (8 * MS, 3)):
+        manual.reactor.at(time_ns, partial(bus.complete, cycles))
+
+    executor.run_n(2)
+
+    assert [(cycle.cycle_index, cycle.skipped_slots) for cycle in recorder.cycles] == [(0, 0), (1, 2)]
+
+
 @pytest.mark.verifies("REQ_0107")
 def test_one_cycle_paces_one_executor_at_a_time(manual: ManualRig) -> None:
     bus = PacedCycle(2 * MS, "cell")
