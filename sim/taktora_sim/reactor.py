@@ -234,9 +234,12 @@ class SimReactor:
             self._advance(self._take_fired())
 
     def _take_fired(self) -> list[int]:
-        fired, self._fired, self._woken = self._fired, [], False
-        if len(fired) > 1:
-            fired.sort()
+        self._woken = False
+        fired = self._fired
+        if fired:
+            self._fired = []
+            if len(fired) > 1:
+                fired.sort()
         return fired
 
     def _advance(self, fired: list[int] | None) -> None:

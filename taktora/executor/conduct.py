@@ -190,6 +190,8 @@ class Conduct:
         self.site = FatalSite.INLINE_SUBMIT
         """Where items run: the site of a failure that an item's call into the framework brings to light."""
         self._one_clock = telemetry_ns == budget_ns
+        self._is_plain = self._one_clock and not hooks.pre_execute
+        """Opening a task's bracket is one reading of a clock and nothing else."""
         self._stoppable = stoppable
         self._policy = policy
         self._slot_lock = threading.Lock()
@@ -268,38 +270,44 @@ class Conduct:
 
     def run_inline(self, ready: list[Task]) -> None:
         """Run the tasks of a wake one after the other in this thread."""
-        invoke, finish, faults, telemetry_ns = self.invoke, self.finish, self.faults, self.telemetry_ns
-        # What opens the bracket when nobody listens and one clock tells everything; else ``start`` does it.
-        is_plain = self._one_clock and not self._pre_execute
+        faults, telemetry_ns, invoke = self.faults, self.telemetry_ns, self.invoke
+        post_execute, is_plain = self._post_execute, self._is_plain
         try:
             for task in ready:
-                if task.fault is RUNNING and faults.executor is RUNNING:  # route, for all but a few
-                    task.faulted = False
-                    body: Body | None = task.body
-                else:
-                    body = self.route(task)
-                if body is None:
-                    task.pre_ns = telemetry_ns()
+                unit = task.lone
+                if unit is None or not is_plain or task.fault is not RUNNING or faults.executor is not RUNNING:
+                    self._run_routed(task)
                     continue
-                if is_plain:  # start, in place
-                    task.started_ns = telemetry_ns()
-                    task.ok = True
-                else:
-                    self.start(task)
-                task.pre_ns = task.started_ns
-                if isinstance(body, Sequence):
-                    for unit in body.units:  # _run_units, in place
-                        outcome = invoke(unit)
-                        if outcome or unit.app_id is not None:
-                            self.settle(unit, outcome)
-                        if outcome:
-                            task.ok = outcome != FAILED
-                            break
-                else:
-                    self._run_graph(body)
-                finish(task)
+                # The usual case, in place: _run_routed for one healthy item, without a call but the item's own.
+                task.faulted = False
+                task.ok = True
+                task.started_ns = task.pre_ns = started_ns = telemetry_ns()
+                outcome = invoke(unit)
+                if outcome:
+                    self.settle(unit, outcome)
+                    task.ok = outcome != FAILED
+                task.took_ns = took_ns = telemetry_ns() - started_ns
+                for hook in post_execute:
+                    hook(task.id, started_ns, took_ns, task.ok)
+                limit_ns = task.budget_ns
+                if limit_ns is not None and took_ns > limit_ns:
+                    faults.breach(task, took_ns, limit_ns)
         except Exception as error:
             self.fail_fast.trip(error, FatalSite.INLINE_SUBMIT)
+
+    def _run_routed(self, task: Task) -> None:
+        """Run what ``task`` runs in this wake, if anything."""
+        body = self.route(task)
+        if body is None:
+            task.pre_ns = self.telemetry_ns()
+            return
+        self.start(task)
+        task.pre_ns = task.started_ns
+        if isinstance(body, Sequence):
+            self._run_units(body)
+        else:
+            self._run_graph(body)
+        self.finish(task)
 
     # req: REQ_0107
     def fold(self, ready: list[Task]) -> None:

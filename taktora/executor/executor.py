@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from taktora.clock import Clock
@@ -132,7 +133,9 @@ class Executor:
         """
         name = self._name(getattr(item, "task_id", None) or task_id, "task")
         task = self._make_task(name, item)
-        task.body = UnitSequence(task, (Unit(task, item, name),))
+        unit = Unit(task, item, name)
+        task.body = UnitSequence(task, (unit,))
+        task.lone = unit if unit.app_id is None else None
         if fault_handler is not None:
             task.handler = UnitSequence(task, (Unit(task, fault_handler, f"{name}/handler"),))
         return self._register(task)
@@ -360,7 +363,9 @@ class Executor:
         self._running = True
         try:
             self._admit()
-            yield from self._up_and_down(limit)
+            # One generator around the loop's own: each further one would cost its share of every wake.
+            with self._up_and_down() as (wakes, epoch_ns), self._guarded(wakes):
+                yield from wakes.loop(epoch_ns, limit)
         finally:
             self._running = False
             self._ended_by_stop = self._stoppable.stopped
@@ -374,7 +379,9 @@ class Executor:
             self._tell(self._hooks.on_admission_rejected, error)
             raise error
 
-    def _up_and_down(self, limit: Limit) -> Loop:
+    @contextmanager
+    def _up_and_down(self) -> Iterator[tuple[Wakes, int]]:
+        """Bring the executor up for one run and down again; gives the run's wakes and the epoch of its grid."""
         for task in self._tasks:
             task.reset()
         self._tell(self._hooks.on_executor_up)
@@ -387,7 +394,7 @@ class Executor:
             self._report_attributes(pool)
             epoch_ns = self._now_ns()
             sources.attach(self._reactor, epoch_ns)
-            yield from self._guarded(self._make_wakes(sources, pool, epoch_ns), epoch_ns, limit)
+            yield self._make_wakes(sources, pool, epoch_ns), epoch_ns
         except BaseException as error:
             ended = error
             raise
@@ -398,11 +405,12 @@ class Executor:
             self._tell_end(ended)
 
     # req: REQ_0123
-    def _guarded(self, wakes: Wakes, epoch_ns: int, limit: Limit) -> Loop:
-        """Run the wakes inside the fail-fast boundary; what ends a run on purpose goes through."""
+    @contextmanager
+    def _guarded(self, wakes: Wakes) -> Iterator[None]:
+        """Put the fail-fast boundary around the wakes; what ends a run on purpose goes through."""
         self._conduct.take_error()
         try:
-            yield from wakes.loop(epoch_ns, limit)
+            yield
         except TaskFailed:
             raise
         except Exception as error:

@@ -120,8 +120,9 @@ class Sources:
     # req: REQ_0010, REQ_0854
     def collect_fired(self, fired: Sequence[int], now_ns: int, ready: list[Task]) -> None:
         """Empty each source that fired and add its tasks in order; one that turns out to be empty runs nothing."""
+        sources = self._sources
         for key in fired:
-            source = self._sources[key]
+            source = sources[key]
             try:
                 count = source.take()
             except ShutdownError:

@@ -98,6 +98,7 @@ class Task:
         "id",
         "index",
         "late_by_ns",
+        "lone",
         "ok",
         "pending",
         "period_ns",
@@ -122,6 +123,8 @@ class Task:
         self.period_ns = period_ns
         self.budget_ns = budget_ns
         self.handler: Sequence | None = None
+        self.lone: Unit | None = None
+        """The task's only item, if it has no other and no application's name; None for every other body."""
         self.fault: TaskFaultState = RUNNING
         self.failures = 0
         self.cycle_take: Callable[[], int] | None = None
