@@ -68,7 +68,7 @@ class InboundItem(GatewayItem):
 
 # req: REQ_0244, REQ_0291
 class OutboundItem(GatewayItem):
-    """Drains the raw readers into the bridge and the bridge into the stack, until neither can go on.
+    """Drains the raw readers into the stack; what the stack has no room for waits in the bridge, in order.
 
     A stack without room keeps the head of the bridge; a full bridge keeps its messages in the readers' buffers; full
     buffers and a full bridge are ``BackPressure`` at the writers. Room makes the item run again. When the link goes
@@ -85,49 +85,53 @@ class OutboundItem(GatewayItem):
             declarer.raw_listener(channel.listener)
 
     def step(self, context: Context) -> None:  # noqa: ARG002
-        went_out = self._flush()
-        while not self._fill() and went_out:
-            went_out = self._flush()  # the bridge was full and has room now: there may be more behind it
-        if went_out:
-            self._flush()
+        self._drain(self._flush())
         self._link.note_back_pressure()
 
-    def _fill(self) -> bool:
-        """Move samples into the bridge in order of channels; return whether all readers are empty.
+    def _flush(self) -> bool:
+        """Hand what waits in the bridge to the stack; False when it has no room."""
+        bridge = self._link.outbound
+        while (message := bridge.peek()) is not None:
+            if not self._transmit(message):
+                return False
+            bridge.take()
+        return True
+
+    def _drain(self, has_room: bool) -> None:
+        """Take samples in order of channels; into the stack while it has room, then into the bridge until it is full.
 
         What comes after that has a notification of its own, which makes the item run again.
         """
-        bridge, compose = self._link.outbound, self._link.driver.compose
-        for channel in self._link.outbound_channels.entries:
+        link = self._link
+        bridge, compose, transmit = link.outbound, link.driver.compose, self._transmit
+        for channel in link.outbound_channels.entries:
             receive = channel.reader.try_recv
-            while not bridge.full:
+            while has_room or not bridge.full:
                 received = receive()
                 if received is None:
                     break
                 try:
                     message = compose(channel.routing, received[0], received[1])
                 except ConnectorError:
-                    self._link.refused += 1
-                else:
-                    bridge.try_send(message)
-        return not bridge.full
-
-    def _flush(self) -> bool:
-        """Hand messages to the stack; False when it has no room. What is left when the link is Down is dropped."""
-        link, bridge = self._link, self._link.outbound
-        transmit = link.driver.transmit
-        while (message := bridge.peek()) is not None:
-            try:
-                if link.gate.down:
                     link.refused += 1
-                else:
-                    transmit(message)
-                    link.prove()
-            except BackPressure:
-                return False
-            except ConnectorError:
+                    continue
+                has_room = has_room and transmit(message)
+                if not has_room:
+                    bridge.try_send(message)
+
+    def _transmit(self, message: Any) -> bool:
+        """Hand one message to the stack; False when it has no room. What is there when the link is Down is dropped."""
+        link = self._link
+        try:
+            if link.gate.down:
                 link.refused += 1
-            bridge.take()
+            else:
+                link.driver.transmit(message)
+                link.prove()
+        except BackPressure:
+            return False
+        except ConnectorError:
+            link.refused += 1
         return True
 
 
