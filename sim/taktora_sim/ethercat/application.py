@@ -7,10 +7,12 @@ application does (refuse, abort, stay silent).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.network import DeviceSpec, IdentitySpec
+from taktora_sim.faults import FaultKind
 
 if TYPE_CHECKING:
     from taktora_sim.world import World
@@ -61,6 +63,10 @@ class Application(Protocol):
         """Get the ESC; called once, before anything else."""
         ...
 
+    def fault_kinds(self) -> Mapping[str, FaultKind]:
+        """Return fault kinds of its own, offered beside those of the ESC at the SubDevice's path; called once."""
+        ...
+
     def power_on(self) -> None:
         """Start anew: registers are reset, the state is INIT."""
         ...
@@ -108,26 +114,24 @@ class NullApplication:
     def attach(self, esc: EscPort) -> None:
         self.esc = esc
 
-    def power_on(self) -> None:
-        return
+    def fault_kinds(self) -> Mapping[str, FaultKind]:
+        return {}
+
+    def power_on(self) -> None: ...
 
     def check_transition(self, old: AlState, new: AlState) -> int:  # noqa: ARG002 - what a subclass decides by
         return 0
 
-    def state_changed(self, state: AlState) -> None:
-        return
+    def state_changed(self, state: AlState) -> None: ...
 
     def process_data_bytes(self) -> tuple[int, int] | None:
         return None
 
-    def outputs(self, data: memoryview) -> None:
-        return
+    def outputs(self, data: memoryview) -> None: ...
 
-    def safe_outputs(self, reason: str) -> None:
-        return
+    def safe_outputs(self, reason: str) -> None: ...
 
     def inputs(self, data: memoryview) -> bool:  # noqa: ARG002 - what a subclass fills
         return False
 
-    def mail(self, data: bytes) -> None:
-        return
+    def mail(self, data: bytes) -> None: ...
