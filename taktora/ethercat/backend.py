@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taktora.ethercat.network import EthercatBusSpec
+from taktora.ethercat.options import EthercatConnectorOptions
 
 __all__ = ["BusRequest"]
 
@@ -16,11 +17,12 @@ class BusRequest:
     """What an application or a gateway process asks a world for: the bus that stands behind one resource name.
 
     A back-end (entry point ``<world>.ethercat`` of the group ``taktora.backends``) is called with the runtime and the
-    request and returns a ``CyclicBus`` that has not been started; its layout is that of ``spec``.
+    request and returns a ``CyclicBus`` that has not been started; its layout is that of ``options.plan()``.
 
     Args:
         bus: Resource name of the bus in the machine file.
         node: Who asks, for messages: the name of the application.
+        options: What follows from ``spec``: the plan of the bus and its reconnect policy.
         spec: The segment as the machine file describes it.
         folder: Folder that paths inside ``spec`` are relative to.
         interface: Network interface named by the bench file, if it names one.
@@ -31,6 +33,7 @@ class BusRequest:
 
     bus: str
     node: str
+    options: EthercatConnectorOptions
     spec: EthercatBusSpec
     folder: Path = field(default_factory=Path)
     interface: str | None = None
