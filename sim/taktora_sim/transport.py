@@ -29,6 +29,7 @@ from taktora.transport.base import (
     Transport,
 )
 from taktora.transport.rules import closed_error
+from taktora_sim.local import LocalCarrier, envelope_end, is_envelope
 
 if TYPE_CHECKING:
     from taktora_sim.world import World
@@ -36,23 +37,18 @@ if TYPE_CHECKING:
 __all__ = ["SimTransport", "make_transport"]
 
 _DEFAULT_SETTINGS = ServiceSettings()
-_unpack_length = struct.Struct("=I").unpack_from
-_LENGTH_AT = 48
-_HEADER_BYTES = 64
 _USER_HEADER = struct.Struct("<QQ")
 
 
 # req: REQ_8020
 def make_transport(world: World) -> SimTransport:
     """Return the transport that ``world.transport_name`` asks for."""
-    from taktora.transport.inprocess import InProcessTransport
-
-    events = InProcessTransport()
+    local = LocalCarrier()
     if world.transport_name == "inprocess":
-        return SimTransport(world, events, events)
+        return SimTransport(world, local, local)
     from taktora.transport.iceoryx import IceoryxTransport
 
-    return SimTransport(world, IceoryxTransport("taktora-world", isolated=True), events)
+    return SimTransport(world, IceoryxTransport("taktora-world", isolated=True), local)
 
 
 class SimTransport:
@@ -72,17 +68,21 @@ class SimTransport:
         """By service name: samples published, and samples that a full reader lost."""
         self._data = data
         self._events = events
-        self._subscribers: dict[str, list[_Visibility]] = {}
+        self._books: dict[str, _Book] = {}
         self._exchanges: dict[str, deque[_Exchange]] = {}
 
     def publisher(
         self, service: str, payload: PayloadType, settings: ServiceSettings = _DEFAULT_SETTINGS
     ) -> PublisherPort:
-        return _SimPublisher(self, self._data.publisher(service, payload, settings), payload)
+        if isinstance(self._data, LocalCarrier):
+            return self._data.open_publisher(self, service, payload, settings)
+        return _SimPublisher(self, self._data.publisher(service, payload, settings), payload, settings)
 
     def subscriber(
         self, service: str, payload: PayloadType, settings: ServiceSettings = _DEFAULT_SETTINGS
     ) -> SubscriberPort:
+        if isinstance(self._data, LocalCarrier):
+            return self._data.open_subscriber(self, service, payload, settings)
         return _SimSubscriber(self, self._data.subscriber(service, payload, settings), settings)
 
     def slice_publisher(
@@ -93,7 +93,7 @@ class SimTransport:
         settings: ServiceSettings = _DEFAULT_SETTINGS,
     ) -> SlicePublisherPort:
         port = self._data.slice_publisher(service, initial_max_slice_len, max_payload_bytes, settings)
-        return _SimSlicePublisher(self, port)
+        return _SimSlicePublisher(self, port, settings)
 
     def slice_subscriber(
         self, service: str, max_payload_bytes: int, settings: ServiceSettings = _DEFAULT_SETTINGS
@@ -131,57 +131,92 @@ class SimTransport:
         """Return the requests of a service that no server has taken yet, oldest first."""
         return self._exchanges.setdefault(service, deque())
 
-    def visibilities(self, service: str) -> list[_Visibility]:
-        """Return the subscribers of a service that hold samples back."""
-        return self._subscribers.setdefault(service, [])
+    def book(self, service: str) -> _Book:
+        """Return who has sent what from when on, for the ports around a carrier that does not know."""
+        return self._books.setdefault(service, _Book())
+
+
+class _Book:
+    """From when on the samples of one service are visible, on their way and in the publishers' histories."""
+
+    __slots__ = ("histories", "subscribers")
+
+    def __init__(self) -> None:
+        self.histories: list[deque[int]] = []
+        self.subscribers: list[_Visibility] = []
+
+    def open_history(self, settings: ServiceSettings) -> deque[int]:
+        """Return the history of a new publisher."""
+        history: deque[int] = deque(maxlen=settings.history_size)
+        self.histories.append(history)
+        return history
+
+    def close_history(self, history: deque[int]) -> None:
+        """Forget what a closed publisher takes along; idempotent."""
+        self.histories = [other for other in self.histories if other is not history]
+
+    def note(self, history: deque[int], visible_ns: int) -> None:
+        """Note a published sample."""
+        history.append(visible_ns)
+        for subscriber in self.subscribers:
+            subscriber.expect(visible_ns)
 
 
 class _Visibility:
     """When each sample in one subscriber's buffer becomes visible, oldest first; 0 for what was never held back."""
 
-    __slots__ = ("_peers", "capacity", "waiting")
+    __slots__ = ("_book", "_capacity", "_now_ns", "_waiting")
 
     def __init__(self, transport: SimTransport, service: str, settings: ServiceSettings) -> None:
-        self.capacity = settings.subscriber_max_buffer_size
-        self.waiting: deque[int] = deque()
-        self._peers = transport.visibilities(service)
-        self._peers.append(self)
+        self._capacity = settings.subscriber_max_buffer_size
+        self._now_ns = transport.world.now_ns
+        self._waiting: deque[int] = deque()
+        self._book = transport.book(service)
+        self._book.subscribers.append(self)
+        for history in self._book.histories:  # a late subscriber is given what the publishers keep, in their order
+            for visible_ns in history:
+                self.expect(visible_ns)
 
     def expect(self, visible_ns: int) -> None:
         """Note a published sample; a full buffer has not stored it."""
-        if len(self.waiting) < self.capacity:
-            self.waiting.append(visible_ns)
+        if len(self._waiting) < self._capacity:
+            self._waiting.append(visible_ns)
+
+    def holds_back(self) -> bool:
+        """Return whether the oldest sample is not visible yet."""
+        return bool(self._waiting) and self._waiting[0] > self._now_ns()
 
     def took(self, found: bool) -> None:
         """Note the outcome of a receive on the port behind."""
         if not found:
-            self.waiting.clear()
-        elif self.waiting:
-            self.waiting.popleft()
+            self._waiting.clear()
+        elif self._waiting:
+            self._waiting.popleft()
 
     def close(self) -> None:
-        if self in self._peers:
-            self._peers.remove(self)
+        if self in self._book.subscribers:
+            self._book.subscribers.remove(self)
 
 
 class _SimPublisher:
     """Publishes a sample, counts it, traces its valid bytes and says from when on it is visible."""
 
-    def __init__(self, transport: SimTransport, port: PublisherPort, payload: PayloadType) -> None:
+    def __init__(
+        self, transport: SimTransport, port: PublisherPort, payload: PayloadType, settings: ServiceSettings
+    ) -> None:
         self.service = port.service
         self.payload_bytes = port.payload_bytes
         self._port = port
         self._transport = transport
-        self._loan = port.loan
-        self._publish = port.publish
-        self._is_envelope = payload.name.startswith("taktora.ConnectorEnvelope<")
+        self._is_envelope = is_envelope(payload)
         self._view: memoryview | None = None
         self._counts = transport.counts(port.service)
-        self._subscribers = transport.visibilities(port.service)
+        self._book = transport.book(port.service)
+        self._history = self._book.open_history(settings)
         self._record = transport.world.trace.channel(f"service/{port.service}", "publish")
 
     def loan(self) -> memoryview:
-        self._view = view = self._loan()
+        self._view = view = self._port.loan()
         return view
 
     def discard(self) -> None:
@@ -190,23 +225,17 @@ class _SimPublisher:
 
     def close(self) -> None:
         self._view = None
+        self._book.close_history(self._history)
         self._port.close()
 
     def publish(self) -> Delivery:
         view, self._view = self._view, None
         if view is None:
-            return self._publish()  # nothing is loaned: the port behind refuses in its own words
-        if self._is_envelope:
-            view = view[: _HEADER_BYTES + _unpack_length(view, _LENGTH_AT)[0]]
-        self._record(view)
-        visible_ns = self._transport.hold_until_ns
-        for subscriber in self._subscribers:
-            if len(subscriber.waiting) < subscriber.capacity:  # expect, in place
-                subscriber.waiting.append(visible_ns)
-        delivery = self._publish()
-        self._counts[0] += 1
-        if delivery[0] < delivery[1]:
-            self._counts[1] += delivery[1] - delivery[0]
+            return self._port.publish()  # nothing is loaned: the port behind refuses in its own words
+        self._record(view[: envelope_end(view)] if self._is_envelope else view)
+        self._book.note(self._history, self._transport.hold_until_ns)
+        delivery = self._port.publish()
+        _count(self._counts, delivery)
         return delivery
 
 
@@ -218,22 +247,13 @@ class _SimSubscriber:
         self.payload_bytes = port.payload_bytes
         self.release = port.release
         self._port = port
-        self._receive = port.receive
-        self._now_ns = transport.world.now_ns
         self._visibility = _Visibility(transport, port.service, settings)
-        self._waiting = self._visibility.waiting
 
     def receive(self) -> memoryview | None:
-        waiting = self._waiting
-        if not waiting:
-            return self._receive()  # nothing came since the last None, or what came was there before this port
-        if waiting[0] and waiting[0] > self._now_ns():
+        if self._visibility.holds_back():
             return None
-        view = self._receive()
-        if view is None:
-            waiting.clear()
-        else:
-            waiting.popleft()
+        view = self._port.receive()
+        self._visibility.took(view is not None)
         return view
 
     def close(self) -> None:
@@ -244,14 +264,15 @@ class _SimSubscriber:
 class _SimSlicePublisher:
     """The slice form of :class:`_SimPublisher`."""
 
-    def __init__(self, transport: SimTransport, port: SlicePublisherPort) -> None:
+    def __init__(self, transport: SimTransport, port: SlicePublisherPort, settings: ServiceSettings) -> None:
         self.service = port.service
         self.max_payload_bytes = port.max_payload_bytes
         self._transport = transport
         self._port = port
         self._view: memoryview | None = None
         self._counts = transport.counts(port.service)
-        self._subscribers = transport.visibilities(port.service)
+        self._book = transport.book(port.service)
+        self._history = self._book.open_history(settings)
         self._record = transport.world.trace.channel(f"service/{port.service}", "publish")
 
     def loan(self, length_bytes: int) -> memoryview:
@@ -264,6 +285,7 @@ class _SimSlicePublisher:
 
     def close(self) -> None:
         self._view = None
+        self._book.close_history(self._history)
         self._port.close()
 
     def publish(self, sequence_number: int, timestamp_ns: int) -> Delivery:
@@ -271,8 +293,7 @@ class _SimSlicePublisher:
         if view is None:
             return self._port.publish(sequence_number, timestamp_ns)
         self._record(_USER_HEADER.pack(sequence_number, timestamp_ns) + view)
-        for subscriber in self._subscribers:
-            subscriber.expect(self._transport.hold_until_ns)
+        self._book.note(self._history, self._transport.hold_until_ns)
         delivery = self._port.publish(sequence_number, timestamp_ns)
         _count(self._counts, delivery)
         return delivery
@@ -285,12 +306,10 @@ class _SimSliceSubscriber:
         self.service = port.service
         self.release = port.release
         self._port = port
-        self._now_ns = transport.world.now_ns
         self._visibility = _Visibility(transport, port.service, settings)
 
     def receive(self) -> tuple[memoryview, int, int] | None:
-        waiting = self._visibility.waiting
-        if waiting and waiting[0] > self._now_ns():
+        if self._visibility.holds_back():
             return None
         found = self._port.receive()
         self._visibility.took(found is not None)

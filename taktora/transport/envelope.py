@@ -115,12 +115,8 @@ def stamp(
     if correlation_id is not NO_CORRELATION and len(correlation_id) != CORRELATION_BYTES:
         raise ConfigurationError(f"correlation_id has {len(correlation_id)} bytes, expected {CORRELATION_BYTES}")
     _pack_whole_into(view, 0, sequence_number, timestamp_ns, correlation_id, payload_len, reserved, 0, WIRE_VERSION, 0)
-    _pack_checksum_into(view, 56, _checksum(view, payload_len))
-
-
-def _checksum(view: memoryview, payload_len: int) -> int:
-    """Return the CRC over all but its own four bytes: what is behind them lies in one piece."""
-    return crc32(view[60 : 64 + payload_len], crc32(view[:56]))
+    # The CRC is over all but its own four bytes; what is behind them lies in one piece.
+    _pack_checksum_into(view, 56, crc32(view[60 : 64 + payload_len], crc32(view[:56])))
 
 
 def read_header(view: memoryview) -> Header:
@@ -135,7 +131,7 @@ def accept(view: memoryview) -> Fields | None:
     payload_len = fields[3]
     if fields[6] != WIRE_VERSION or payload_len > len(view) - HEADER_BYTES:
         return None
-    return fields if _checksum(view, payload_len) == fields[5] else None
+    return fields if crc32(view[60 : 64 + payload_len], crc32(view[:56])) == fields[5] else None
 
 
 def check(view: memoryview) -> bool:
@@ -153,5 +149,5 @@ def diagnose(view: memoryview) -> str:
     room = len(view) - HEADER_BYTES
     if header.payload_len > room:
         return f"payload_len {header.payload_len}, expected at most {room}"
-    found = _checksum(view, header.payload_len)
+    found = crc32(view[60 : 64 + header.payload_len], crc32(view[:56]))
     return "" if found == header.crc32 else f"crc32 {header.crc32:#010x}, computed {found:#010x}"

@@ -14,15 +14,18 @@ from threading import Lock
 from taktora.transport.base import Delivery, PayloadType, ServiceSettings
 from taktora.transport.rules import closed_error, full_error, loan_error, overflow_error
 
-__all__ = ["LocalPublisher", "LocalService", "LocalSlicePublisher", "LocalSliceSubscriber", "LocalSubscriber"]
+__all__ = ["LocalPublisher", "LocalService", "LocalSlicePublisher", "LocalSliceSubscriber", "LocalSubscriber", "Slot"]
 
 
-class _Slot:
-    """One sample's memory, how many hold it, and where it goes when nobody does."""
+class Slot:
+    """One sample's memory, how many hold it, and where it goes when nobody does.
 
-    __slots__ = ("data", "holders", "home", "length", "sequence_number", "timestamp_ns", "view")
+    ``visible_ns`` is for ports of a simulated world: when readers may see the sample, 0 for at once.
+    """
 
-    def __init__(self, size_bytes: int, home: list[_Slot]) -> None:
+    __slots__ = ("data", "holders", "home", "length", "sequence_number", "timestamp_ns", "view", "visible_ns")
+
+    def __init__(self, size_bytes: int, home: list[Slot]) -> None:
         self.data = bytearray(size_bytes)
         self.view = memoryview(self.data).toreadonly()
         self.holders = 0
@@ -30,6 +33,10 @@ class _Slot:
         self.length = size_bytes
         self.sequence_number = 0
         self.timestamp_ns = 0
+        self.visible_ns = 0
+
+
+_NO_VIEW = memoryview(b"")
 
 
 class LocalService:
@@ -80,7 +87,7 @@ class LocalService:
             raise full_error(self.name, kind, limit)
 
 
-def give_back(slot: _Slot) -> None:
+def give_back(slot: Slot) -> None:
     """Take one holder off; the service's lock is held."""
     slot.holders -= 1
     if not slot.holders:
@@ -106,15 +113,15 @@ class _PublisherBase:
 
     def __init__(self, service: LocalService, on_close: Callable[[], None]) -> None:
         self.service = service.name
-        self.history: deque[_Slot] = deque()
+        self.history: deque[Slot] = deque()
         self._service = service
         self._depth = service.settings.history_size
         self._delivery = Delivery(0, 0)
         self._lock = service.lock
         self._on_close = on_close
-        self._free: list[_Slot] = []
-        self._slot: _Slot | None = None
-        self._view: memoryview | None = None
+        self._free: list[Slot] = []
+        self._slot: Slot | None = None
+        self._view = _NO_VIEW
         self._closed = False
         service.join(self)
 
@@ -122,31 +129,35 @@ class _PublisherBase:
         return closed_error(self.service) if self._closed else loan_error(self.service, self._slot is not None)
 
     def _send(self) -> Delivery:
-        slot, view = self._slot, self._view
-        if slot is None or view is None:
+        slot = self._slot
+        if slot is None:
             raise self._refuse()
         self._slot = None
-        view.release()
+        self._view.release()
         history, subscribers, reached = self.history, self._service.subscribers, 0
         with self._lock:
             for subscriber in subscribers:  # offer, in place
-                if len(subscriber.queue) < subscriber.capacity:
-                    subscriber.queue.append(slot)
+                queue = subscriber.queue
+                if len(queue) < subscriber.capacity:
+                    queue.append(slot)
                     reached += 1
             slot.holders = reached + 1  # the history is one
             history.append(slot)
-            if len(history) > self._depth:
-                give_back(history.popleft())
+            if len(history) > self._depth:  # give_back, in place
+                oldest = history.popleft()
+                oldest.holders -= 1
+                if not oldest.holders:
+                    oldest.home.append(oldest)
             if self._delivery != (reached, len(subscribers)):  # one object for all sends that go alike
                 self._delivery = Delivery(reached, len(subscribers))
             return self._delivery
 
     def discard(self) -> None:
-        slot, view = self._slot, self._view
-        if slot is None or view is None:
+        slot = self._slot
+        if slot is None:
             return
         self._slot = None
-        view.release()
+        self._view.release()
         with self._lock:
             slot.home.append(slot)
 
@@ -172,7 +183,7 @@ class LocalPublisher(_PublisherBase):
         if self._slot is not None or self._closed:
             raise self._refuse()
         free = self._free
-        self._slot = slot = free.pop() if free else _Slot(self.payload_bytes, free)
+        self._slot = slot = free.pop() if free else Slot(self.payload_bytes, free)
         self._view = view = memoryview(slot.data)
         return view
 
@@ -201,7 +212,7 @@ class LocalSlicePublisher(_PublisherBase):
             raise self._refuse()
         if length_bytes > self.capacity_bytes:
             self._grow(length_bytes)
-        self._slot = slot = self._free.pop() if self._free else _Slot(self.capacity_bytes, self._free)
+        self._slot = slot = self._free.pop() if self._free else Slot(self.capacity_bytes, self._free)
         slot.length = length_bytes
         self._view = view = memoryview(slot.data)[:length_bytes]
         return view
@@ -226,17 +237,17 @@ class _SubscriberBase:
 
     def __init__(self, service: LocalService, on_close: Callable[[], None]) -> None:
         self.service = service.name
-        self.queue: deque[_Slot] = deque()
+        self.queue: deque[Slot] = deque()
         self._service = service
         self._lock = service.lock
         self._on_close = on_close
         self.capacity = service.settings.subscriber_max_buffer_size
-        self._slot: _Slot | None = None
-        self._view: memoryview | None = None
+        self._slot: Slot | None = None
+        self._view = _NO_VIEW
         self._closed = False
         service.join(self)
 
-    def offer(self, slot: _Slot) -> bool:
+    def offer(self, slot: Slot) -> bool:
         """Store ``slot`` if there is room; the service's lock is held."""
         if len(self.queue) >= self.capacity:
             return False
@@ -245,11 +256,11 @@ class _SubscriberBase:
         return True
 
     def release(self) -> None:
-        slot, view = self._slot, self._view
-        if slot is None or view is None:
+        slot = self._slot
+        if slot is None:
             return
         self._slot = None
-        view.release()
+        self._view.release()
         with self._lock:
             slot.holders -= 1
             if not slot.holders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from taktora.connector import ChannelReader, ChannelWriter
 from taktora.errors import ShutdownError
 from taktora.executor import Context, item_with_triggers
 from taktora.testing.check_transport import check_transport
+from taktora.transport.base import PayloadType
 from taktora_sim.world import World
 
 MS = 1_000_000
@@ -97,6 +99,78 @@ def test_samples_a_full_reader_lost_are_counted() -> None:
 
         assert world.transport.message_counts["numbers"] == [70, 6]
         assert [sample.value for sample in subscriber.drain()] == list(range(64))
+
+
+@pytest.mark.verifies("REQ_8011")
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("form", ["fixed", "slice"])
+def test_a_late_reader_sees_each_sample_of_the_history_at_its_own_instant(carrier: str, form: str) -> None:
+    with World(transport=carrier) as world:  # type: ignore[arg-type]
+        send, open_reader = (_fixed_ports if form == "fixed" else _slice_ports)(world)
+
+        def send_late(value: int) -> None:
+            world.transport.hold_until_ns = world.now_ns() + 5 * MS
+            send(value)
+            world.transport.hold_until_ns = 0
+
+        send(1)
+        after_one = open_reader()
+        send_late(2)
+        after_two = open_reader()
+        at_once = (_take_all(after_one), _take_all(after_two))
+        world.run_for(5 * MS)
+        at_the_end = (_take_all(after_one), _take_all(after_two))
+
+    assert at_once == ([1], [])
+    assert at_the_end == ([2], [2])
+
+
+def _fixed_ports(world: World) -> tuple[Callable[[int], object], Callable[[], Callable[[], int | None]]]:
+    """Return how to send a number, and how to open a reader, as samples of a fixed size."""
+    payload = PayloadType("number", 8)
+    publisher = world.transport.publisher("numbers", payload)
+
+    def send(value: int) -> None:
+        publisher.loan()[:] = value.to_bytes(8, "little")
+        publisher.publish()
+
+    def open_reader() -> Callable[[], int | None]:
+        subscriber = world.transport.subscriber("numbers", payload)
+
+        def receive() -> int | None:
+            view = subscriber.receive()
+            return None if view is None else int.from_bytes(view, "little")
+
+        return receive
+
+    return send, open_reader
+
+
+def _slice_ports(world: World) -> tuple[Callable[[int], object], Callable[[], Callable[[], int | None]]]:
+    """Return the same as slices."""
+    publisher = world.transport.slice_publisher("numbers", 16, 16)
+
+    def send(value: int) -> None:
+        publisher.loan(8)[:] = value.to_bytes(8, "little")
+        publisher.publish(value, world.unix_ns())
+
+    def open_reader() -> Callable[[], int | None]:
+        subscriber = world.transport.slice_subscriber("numbers", 16)
+
+        def receive() -> int | None:
+            found = subscriber.receive()
+            return None if found is None else int.from_bytes(found[0], "little")
+
+        return receive
+
+    return send, open_reader
+
+
+def _take_all(receive: Callable[[], int | None]) -> list[int]:
+    taken = []
+    while (value := receive()) is not None:
+        taken.append(value)
+    return taken
 
 
 @pytest.mark.verifies("REQ_8013")
