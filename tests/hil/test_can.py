@@ -51,7 +51,7 @@ def test_contract(check: Callable[[Pair], None]) -> None:
     left, right = _interfaces()
 
     try:
-        check(Pair(left, right, lambda: time.sleep(0.02), lambda: None))
+        check(Pair(left, right, lambda: time.sleep(0.2), lambda: None))
     finally:
         left.close()
         right.close()

@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 __all__ = ["ROOT", "CannotRun", "find_python", "hash_of", "python_with_taktora", "run_fresh"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -68,7 +70,7 @@ def find_python(minor: str) -> str:
 def _version_of(python: str) -> str:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except OSError:
         return ""
     return done.stdout.strip()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +29,7 @@ def test_the_example_prints_what_is_shown(tmp_path: Path) -> None:
     _example(tmp_path)
     command = [sys.executable, "-m", "taktora", "sim", "run", "thermostat.py", "--for", "2s"]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
     assert done.stdout == shown
 
@@ -37,7 +39,7 @@ def test_the_same_file_runs_on_the_wall_clock(tmp_path: Path) -> None:
     path = _example(tmp_path)
     command = [sys.executable, str(path), "--for", "1s", "--transport", "inprocess"]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
     assert "INFO    22.0 degC: heating off" in done.stderr
 

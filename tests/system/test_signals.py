@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: POSIX signals, tested on Linux")
 
 _PRELUDE = """
@@ -32,7 +34,7 @@ def _signal_when_ready(child: subprocess.Popen[str], number: signal.Signals) -> 
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(number)
-    output, _ = child.communicate(timeout=20)
+    output, _ = child.communicate(timeout=PATIENCE_S)
     return output
 
 
@@ -64,6 +66,9 @@ def test_a_second_interrupt_forces_the_exit() -> None:
         executor = make().build()
         def hang(context):
             print("ready", flush=True)
+            while not executor.stoppable().stopped:
+                time.sleep(0.01)
+            print("asked", flush=True)
             while True:
                 time.sleep(0.01)
         executor.add(item_with_triggers(lambda d: d.interval(1_000_000), hang))
@@ -74,10 +79,11 @@ def test_a_second_interrupt_forces_the_exit() -> None:
     assert child.stdout.readline() == "ready\n"
 
     child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "asked\n"
     with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(timeout=0.3)
+        child.wait(timeout=0.1)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=PATIENCE_S)
 
     assert child.returncode == 130
 
@@ -97,7 +103,7 @@ def test_a_broken_invariant_aborts_the_process_by_default(workers: int) -> None:
             print("a destructor ran", flush=True)
     """)
 
-    output, errors = child.communicate(timeout=20)
+    output, errors = child.communicate(timeout=PATIENCE_S)
 
     assert child.returncode == -signal.SIGABRT
     assert output == ""

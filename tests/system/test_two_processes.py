@@ -11,11 +11,13 @@ from textwrap import dedent
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 pytest.importorskip("iceoryx2")
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "integrity_demo.sc_to_qm"
-MESSAGES = 100
+MESSAGES = 60  # fewer than the reader buffers: none is lost while it does not get the processor
 
 COMMON = """
 import sys, time
@@ -42,7 +44,7 @@ with IceoryxTransport("safety-critical", domain=DOMAIN) as transport:
         time.sleep(0.01)
 """
 READER = """
-received, limit_s = [], time.monotonic() + 30
+received, limit_s = [], time.monotonic() + 100
 with IceoryxTransport("quality-managed", domain=DOMAIN) as transport:
     reader = RawChannelReader(transport, SERVICE, SIZE)
     print("ready", flush=True)
@@ -97,8 +99,8 @@ def test_writer_and_reader_processes_exchange_and_exit_cleanly(domain: str) -> N
     assert reader.stdout.readline() == "ready\n"
 
     writer = start(WRITER, domain)
-    writer_output = writer.communicate(timeout=60)
-    reader_output = reader.communicate(timeout=60)
+    writer_output = writer.communicate(timeout=PATIENCE_S)
+    reader_output = reader.communicate(timeout=PATIENCE_S)
 
     assert (writer.returncode, *writer_output) == (0, "", "")
     assert (reader.returncode, *reader_output) == (0, f"{MESSAGES} True 0 0\n", "")
@@ -111,8 +113,8 @@ def test_second_writer_process_is_refused(domain: str) -> None:
     assert holder.stdout.readline() == "ready\n"
 
     intruder = start(SECOND_WRITER, domain)
-    output, _ = intruder.communicate(timeout=60)
-    holder.communicate("end", timeout=60)
+    output, _ = intruder.communicate(timeout=PATIENCE_S)
+    holder.communicate("end", timeout=PATIENCE_S)
 
     assert intruder.returncode == 7
     assert SERVICE in output

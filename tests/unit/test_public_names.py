@@ -11,6 +11,7 @@ import taktora
 import taktora.app
 import taktora.testing
 import taktora_sim
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.verifies("REQ_8021")
@@ -31,7 +32,7 @@ def test_importing_taktora_imports_no_room_and_its_pytest_plugin_no_simpy() -> N
         "print([name for name in sys.modules if name.startswith('taktora.') or name == 'simpy'])"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
     assert done.stdout.strip() == "[]"
 

@@ -12,7 +12,7 @@ from taktora.app.main import run_main
 from taktora.errors import ConfigurationError
 from taktora_sim.world import World
 
-ARGUMENTS = ["--transport", "inprocess", "--for", "120ms"]
+ARGUMENTS = ["--transport", "inprocess", "--for", "400ms"]
 
 
 @pytest.fixture(autouse=True)

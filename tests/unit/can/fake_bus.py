@@ -12,8 +12,7 @@ import can
 from can.interfaces.virtual import VirtualBus
 
 from taktora.can import CanFilter, CanFrame, passes_filters
-
-_PATIENCE_S = 20.0
+from tests.patience import PATIENCE_S
 
 
 class FakeSocket:
@@ -85,7 +84,7 @@ class FakeBus:
         """Wait until the reader has handed over all that was sent before."""
         reached = threading.Event()
         self._inbox.put(reached)
-        assert reached.wait(_PATIENCE_S), f"the reader has taken nothing for {_PATIENCE_S} s"
+        assert reached.wait(PATIENCE_S), f"the reader has taken nothing for {PATIENCE_S} s"
 
     def recv(self, timeout: float | None = None) -> Any:
         self.recv_timeouts.append(timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import threading
 import time
@@ -41,6 +42,7 @@ from taktora.connector import (
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
 from taktora.runtime import Runtime
 from taktora.testing.mock_can import MockCanInterface
+from tests.patience import PATIENCE_S
 from tests.unit.can.support import MS, Bench, BytesCodec, FixedPolicy, S, frame, values
 
 _PASSIVE = bytes((0, 0x20, 0, 0, 0, 0, 0, 0))
@@ -602,9 +604,11 @@ def test_a_thousand_cycles_of_both_loops_allocate_nothing_lasting() -> None:
             cycle()
         tracemalloc.start()
         cycle()
+        gc.collect()
         before = tracemalloc.take_snapshot()
         for _ in range(1000):
             cycle()
+        gc.collect()
         after = tracemalloc.take_snapshot()
         tracemalloc.stop()
 
@@ -676,9 +680,9 @@ def test_callbacks_stay_on_their_thread_and_publishing_on_the_gateways(monkeypat
 
 
 def _wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened within 5 s"
+        assert time.monotonic() < deadline, f"nothing happened within {PATIENCE_S} s"
         time.sleep(0.002)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import taktora.can
+from tests.patience import PATIENCE_S
 
 _SOURCES = sorted(Path(taktora.can.__file__).parent.glob("*.py"))
 _LAYERS_ABOVE = re.compile(r"iso_?tp|iso_?15765|j1939|uds|canopen|cantools|dbc", re.IGNORECASE)
@@ -71,7 +72,7 @@ carry(world, bus.node("app").interface("can0"), peer.send, lambda: Peer.frames)
 def _modules_after(script: str) -> set[str]:
     """Return the modules that a fresh interpreter holds after ``script``."""
     done = subprocess.run(
-        [sys.executable, "-c", script + _LOADED], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script + _LOADED], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())

@@ -30,11 +30,11 @@ from taktora.connector import ConnectorGateway, Down
 from taktora.errors import BackPressure, LinkDown, StackError
 from taktora.executor import TaskFailed
 from taktora.runtime import Runtime
+from tests.patience import PATIENCE_S
 from tests.unit.can.fake_bus import FakeBus
 from tests.unit.can.support import BytesCodec
 
 _channels = count()
-_PATIENCE_S = 20.0
 
 
 class Log:
@@ -86,9 +86,9 @@ def rig() -> Iterator[Rig]:
 
 
 def _wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"nothing happened within {_PATIENCE_S} s"
+        assert time.monotonic() < deadline, f"nothing happened within {PATIENCE_S} s"
         time.sleep(0.002)
 
 
@@ -105,7 +105,7 @@ def test_a_frame_reaches_the_wire_as_it_is(rig: Rig, frame: CanFrame) -> None:
     rig.interface.open(rig.log)
 
     rig.interface.send(frame)
-    received = rig.peer.recv(_PATIENCE_S)
+    received = rig.peer.recv(PATIENCE_S)
 
     assert received is not None
     assert (received.arbitration_id, received.is_extended_id, received.is_remote_frame) == (
@@ -162,7 +162,7 @@ def test_a_full_transmit_queue_is_back_pressure_and_room_is_told(rig: Rig) -> No
     with pytest.raises(BackPressure, match="ENOBUFS"):
         rig.interface.send(CanFrame(1, b""))
 
-    assert told.wait(_PATIENCE_S)
+    assert told.wait(PATIENCE_S)
     rig.interface.send(CanFrame(1, b""))
 
 
@@ -177,7 +177,7 @@ def test_room_is_told_on_a_bus_where_nobody_else_sends(rig: Rig) -> None:
         rig.bus.send_errors.append(can.CanOperationError("Failed to transmit", errno.ENOBUFS))
         with pytest.raises(BackPressure):
             rig.interface.send(CanFrame(1, b""))
-        assert told.wait(_PATIENCE_S)
+        assert told.wait(PATIENCE_S)
 
     assert rig.bus.recv_timeouts == []  # no reception has helped
 
@@ -385,7 +385,9 @@ except taktora.errors.ConfigurationError as error:
     print(error)
 """
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
 
     assert done.stderr == ""
     assert "received 7" in done.stdout

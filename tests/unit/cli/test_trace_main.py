@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from taktora.cli import group
 from taktora.cli.main import missing_extra
+from tests.patience import PATIENCE_S
 
 INSTALL = "which is not installed: python -m pip install"
 ALL = "or 'taktora[all]' for everything"
@@ -30,7 +31,9 @@ main({args!r})
 
 def run_without(blocked: set[str], *args: str) -> subprocess.CompletedProcess[str]:
     source = BLOCK.format(blocked=blocked, args=list(args))
-    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 @pytest.fixture
@@ -117,7 +120,11 @@ def test_a_missing_module_names_the_extra_that_brings_it(module: str, sentence: 
 @pytest.mark.verifies("REQ_8605")
 def test_the_installed_command_shows_its_version() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "taktora.cli.main", "--version"], capture_output=True, text=True, check=False, timeout=50
+        [sys.executable, "-m", "taktora.cli.main", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 0

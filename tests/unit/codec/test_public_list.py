@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import taktora.codec
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.verifies("REQ_0211", "REQ_0212")
@@ -23,4 +24,4 @@ def test_package_offers_codecs_and_no_lookup_by_name() -> None:
 def test_codecs_need_no_optional_package() -> None:
     program = "import sys, taktora.codec; assert not {'cantools', 'iceoryx2', 'numpy'} & set(sys.modules)"
 
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_S, cwd=Path(__file__).parents[3])

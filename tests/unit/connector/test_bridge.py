@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from taktora.connector import Disconnected, Dropped, InboundBridge, OutboundBridge, SendGate, Sent
 from taktora.errors import BackPressure
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.verifies("REQ_0606")
@@ -151,7 +152,7 @@ class Baton:
 
     def step(self) -> None:
         self.back.release()
-        assert self.turns[self.mine.index].acquire(timeout=10)
+        assert self.turns[self.mine.index].acquire(timeout=PATIENCE_S)
 
     def run(self, actors: list[Any]) -> None:
         threads = [threading.Thread(target=self._act, args=(index, actor)) for index, actor in enumerate(actors)]
@@ -163,13 +164,13 @@ class Baton:
             wanted = self.order.popleft() if self.order else fair
             index = sorted(self.alive)[wanted % len(self.alive)]
             self.turns[index].release()
-            assert self.back.acquire(timeout=10), "deadlock"
+            assert self.back.acquire(timeout=PATIENCE_S), "deadlock"
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
     def _act(self, index: int, actor: Any) -> None:
         self.mine.index = index
-        assert self.turns[index].acquire(timeout=10)
+        assert self.turns[index].acquire(timeout=PATIENCE_S)
         actor()
         self.alive.discard(index)
         self.back.release()
@@ -245,7 +246,7 @@ def test_two_producers_and_a_sleeping_consumer_lose_nothing() -> None:
                     threading.Event().wait(0.00001)
 
     def consume() -> None:
-        while len(taken) < 4_000 and awake.wait(10):
+        while len(taken) < 4_000 and awake.wait(PATIENCE_S):
             awake.clear()
             bridge.listener.drain()
             taken.extend(bridge.drain())
@@ -255,7 +256,7 @@ def test_two_producers_and_a_sleeping_consumer_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
 
     assert [number for actor, number in taken if actor == 0] == list(range(2_000))
     assert [number for actor, number in taken if actor == 1] == list(range(2_000))

@@ -22,7 +22,7 @@ from taktora.executor import (
     item_with_triggers,
 )
 from taktora.executor.portable import PortableReactor
-from taktora.executor.reactor import ExecutionModel, Reactor
+from taktora.executor.reactor import ExecutionModel, Loop, Reactor
 from taktora.testing.mock_reactor import ManualClock, ManualReactor
 from taktora.transport.base import Transport
 from taktora.transport.inprocess import InProcessTransport
@@ -136,6 +136,30 @@ class Counter:
         self.runs += 1
         result = self._then(self.runs) if self._then is not None else None
         return result if isinstance(result, ItemFlow) else None
+
+
+def counted(reactor: Reactor) -> list[object]:
+    """Return a list that grows with each wait that ``reactor`` ends from now on."""
+    drive, waits = reactor.drive, list[object]()
+
+    def drive_counted(loop: Loop) -> None:
+        drive(_counting(loop, waits))
+
+    reactor.drive = drive_counted  # type: ignore[method-assign]
+    return waits
+
+
+def _counting(loop: Loop, waits: list[object]) -> Loop:
+    try:
+        request = next(loop)
+        while True:
+            fired = yield request
+            waits.append(fired)
+            request = loop.send(fired)
+    except StopIteration:
+        return
+    finally:
+        loop.close()
 
 
 class Recorder(Observer, ExecutionMonitor):

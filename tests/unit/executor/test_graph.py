@@ -9,6 +9,7 @@ import pytest
 
 from taktora.errors import InvalidGraph, ItemError
 from taktora.executor import Executor, IgnoredTriggersWarning, ItemFlow, TaskFailed, item
+from tests.patience import PATIENCE_S
 from tests.unit.executor.support import MS, Counter, ManualRig, Recorder, Rig, every
 
 DIAMOND = [(0, 1), (0, 2), (1, 3), (2, 3)]
@@ -56,7 +57,7 @@ def test_a_vertex_waits_for_all_its_predecessors(workers: int, rig: Rig) -> None
 
 @pytest.mark.verifies("REQ_0021")
 def test_branches_overlap_on_two_workers(rig: Rig) -> None:
-    meeting = threading.Barrier(2, timeout=5)
+    meeting = threading.Barrier(2, timeout=PATIENCE_S)
     bodies = [Counter(), Counter(lambda _run: meeting.wait()), Counter(lambda _run: meeting.wait()), Counter()]
     recorder = Recorder()
     executor = rig.builder().worker_threads(2).observer(recorder).build()

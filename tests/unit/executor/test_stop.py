@@ -16,6 +16,7 @@ from taktora.errors import AlreadyRunning, BuilderError
 from taktora.executor import Context, Limit, Runner, RunnerFlags, item, stop_on_signals
 from taktora.executor.tuning import TIMER_SLACK_NS
 from taktora.testing.mock_reactor import ManualReactor
+from tests.patience import PATIENCE_S
 from tests.unit.executor.support import MS, Counter, ManualRig, Recorder, Rig, every
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -23,10 +24,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
 @pytest.mark.realizes("TEST_0129")
 def test_stop_wakes_an_idle_loop(rig: Rig) -> None:
-    executor = rig.builder().build()
-    executor.add(every(60_000 * MS, Counter()))
+    executor, counter = rig.builder().build(), Counter()
+    executor.add(every(3_600_000 * MS, counter))
     stoppable = executor.stoppable()
-    before_s = time.monotonic()
 
     if isinstance(rig.reactor, ManualReactor):
         rig.reactor.at(50 * MS, stoppable.stop)
@@ -37,7 +37,7 @@ def test_stop_wakes_an_idle_loop(rig: Rig) -> None:
         executor.run()
         timer.join()
 
-    assert time.monotonic() - before_s < 2
+    assert counter.runs == 0  # it came back before the hour was over
 
 
 @pytest.mark.verifies("REQ_0051")
@@ -202,20 +202,21 @@ def test_the_loop_survives_a_storm_of_signals(workers: int, real_rig: Rig) -> No
     signal.siginterrupt(signal.SIGUSR1, True)
 
     def storm() -> None:
-        for _ in range(25):
+        for number in range(25):  # one at a time: the kernel makes one of two that are pending
             signal.pthread_kill(main, signal.SIGUSR1)
-            time.sleep(0.01)
+            while len(hits) <= number:
+                time.sleep(0.005)
 
     thread = threading.Thread(target=storm)
     try:
         thread.start()
-        executor.run_n(50)
+        executor.run_until(lambda: counter.runs >= 50 and not thread.is_alive())
     finally:
         thread.join()
         signal.signal(signal.SIGUSR1, before)
 
-    assert counter.runs == 50
-    assert len(hits) >= 20
+    assert counter.runs >= 50
+    assert len(hits) == 25
 
 
 @LINUX
@@ -316,7 +317,7 @@ def test_a_runner_runs_in_its_own_thread_and_stops() -> None:
     executor.add(every(MS, Counter(body)))
 
     with Runner(executor) as runner:
-        assert ran.wait(5)
+        assert ran.wait(PATIENCE_S)
 
     assert not runner.is_alive
     assert set(names) == {"taktora-runner"}

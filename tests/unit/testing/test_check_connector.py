@@ -10,6 +10,7 @@ from taktora.connector import ChannelDescriptor, LinkOptions
 from taktora.runtime import Runtime
 from taktora.testing.check_connector import CONNECTOR_CHECKS, ConnectorBench, check_connector, run_check
 from taktora.testing.echo import EchoConnector, EchoRouting
+from tests.patience import PATIENCE_S
 
 
 @dataclass
@@ -75,6 +76,7 @@ def bench_on(make_runtime: Callable[[], Runtime]) -> ConnectorBench:
         flood=flood,
         break_stack=break_stack,
         close=runtime.close,
+        within_s=PATIENCE_S,
     )
 
 

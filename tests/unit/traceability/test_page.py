@@ -13,6 +13,7 @@ import taktora.traceability
 from taktora.traceability import judge, trace_data
 from taktora.traceability.page import page_text
 from taktora.traceability.verdict import STATUSES
+from tests.patience import PATIENCE_S
 from tests.unit.traceability.builders import catalogue, requirement, unchanged
 
 SCRIPT = (Path(taktora.traceability.__file__).parent / "page.js").read_text()
@@ -51,6 +52,6 @@ def _open(address: str, profile: Path) -> str:
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--window-size=1200,800", *quiet]
     options.append(f"--user-data-dir={profile}")
     done = subprocess.run(
-        [str(CHROMIUM), *options, "--dump-dom", address], capture_output=True, text=True, timeout=50, check=True
+        [str(CHROMIUM), *options, "--dump-dom", address], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     return done.stdout

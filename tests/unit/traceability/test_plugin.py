@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taktora.traceability import Project, Result, load_results
+from tests.patience import PATIENCE_S
 from tests.unit.traceability.builders import FEATURE, requirement, specification, write
 
 CATALOGUE = FEATURE + requirement("REQ_0310") + requirement("REQ_0311") + specification("TEST_0200", "REQ_0311")
@@ -391,7 +392,9 @@ def test_a_foreign_folder_of_that_name_is_none_of_our_business(pytester: pytest.
 def test_traceability_loads_no_part_of_the_runtime() -> None:
     source = "import sys, taktora.traceability.plugin, taktora_hil.plugin; print(*sorted(sys.modules))"
 
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
 
     ours = {name for name in done.stdout.split() if name.partition(".")[0] in ("taktora", "taktora_sim", "taktora_hil")}
     assert {name for name in ours if not name.startswith("taktora.traceability")} == {

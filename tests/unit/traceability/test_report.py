@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import re
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,13 +162,15 @@ def test_a_large_project_reports_whole_and_in_time(
     benchmark = load_benchmark(monkeypatch)
     benchmark.build_project(tmp_path, requirements=5000, results=10_000)
 
-    times = benchmark.time_report(tmp_path)
+    before_s = time.process_time()
+    benchmark.time_report(tmp_path)
+    took_s = time.process_time() - before_s  # of the processor: what else the machine does is not the report's time
 
     found = Project(tmp_path).data()
     total = found["areas"][-1]["worlds"]["sim"]
     assert (len(found["requirements"]), len(found["tests"])) == (5000, 10_000)
     assert (total["verified"], total["countable"], total["statuses"]) == (4990, 5000, {"failed": 10, "passed": 4990})
-    measure("report_time", times["report"], "s", high=10)
+    measure("report_time", took_s, "s", high=10)
 
 
 @pytest.mark.verifies("REQ_8605")

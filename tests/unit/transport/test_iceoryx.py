@@ -24,6 +24,7 @@ from taktora.transport import (
     ServiceSettings,
     envelope_type,
 )
+from tests.patience import PATIENCE_S
 from tests.unit.transport.leftovers import leftovers
 
 pytest.importorskip("iceoryx2")
@@ -64,19 +65,19 @@ def start_child(domain: str, body: str) -> subprocess.Popen[str]:
 
 def kill(child: subprocess.Popen[str]) -> None:
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=10)
+    child.communicate(timeout=PATIENCE_S)
 
 
 WRITER = """
 writer = RawChannelWriter(transport, "killed.out", 64, SystemClock())
 writer.send_raw_bytes(b"last words")
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 READER = """
 reader = RawChannelReader(transport, "killed.out", 64)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -178,7 +179,7 @@ def test_script_that_forgets_to_close_leaves_nothing(domain: str) -> None:
         CHILD + "writer = RawChannelWriter(transport, 'forgot.out', 64, SystemClock())\nwriter.send_raw_bytes(b'x')\n"
     )
 
-    subprocess.run([sys.executable, "-c", body, domain], check=True, timeout=20, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", body, domain], check=True, timeout=PATIENCE_S, cwd=ROOT)
 
     root = Path("/tmp/iceoryx2")
     found = [*Path("/dev/shm").glob(f"{domain}*"), *root.rglob(f"{domain}*")]
@@ -333,7 +334,12 @@ def test_absent_iceoryx2_is_one_sentence() -> None:
     """
 
     done = subprocess.run(
-        [sys.executable, "-c", dedent(program)], check=True, capture_output=True, text=True, timeout=20, cwd=ROOT
+        [sys.executable, "-c", dedent(program)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=ROOT,
     )
 
     assert done.stdout.startswith("iceoryx2 cannot be imported; install it with 'pip install iceoryx2'")
@@ -344,7 +350,7 @@ def test_absent_iceoryx2_is_one_sentence() -> None:
 def test_importing_transports_does_not_import_iceoryx2() -> None:
     program = "import sys, taktora.transport; assert not [m for m in sys.modules if m.startswith('iceoryx2')]"
 
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=20, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_S, cwd=ROOT)
 
 
 @pytest.mark.verifies("REQ_0010")

@@ -17,6 +17,7 @@ from taktora.transport import (
     RawChannelWriter,
     ServiceSettings,
 )
+from tests.patience import PATIENCE_S
 
 SMALL = PayloadType("taktora.test.Small", 8)
 
@@ -98,7 +99,7 @@ def test_writer_and_readers_may_run_in_threads() -> None:
         lost = send_all(writer, 3000)
         done.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
     finally:
         sys.setswitchinterval(interval)
 
