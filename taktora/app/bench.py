@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from taktora.app.files import fault_of, nearest, read_file, schema_of
 from taktora.app.machine import Machine
 from taktora.errors import ConfigurationError
 
-__all__ = ["Bench", "CanBacking", "bench_schema", "load_bench"]
+__all__ = ["Bench", "CanBacking", "EthercatBacking", "bench_schema", "load_bench"]
 
 
 class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,11 +27,25 @@ class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     interface: Annotated[str, msgspec.Meta(description="network interface, e.g. can0")] | None = None
 
 
+class EthercatBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What stands behind one EtherCAT bus: a simulated segment, or a network interface.
+
+    ``gateway`` says where the bus is driven from: in the application's process tree, or by ``taktora gateway`` in a
+    process of its own. ``plant`` holds, by label of a device, the settings of what the simulated device moves.
+    """
+
+    simulated: bool = False
+    interface: Annotated[str, msgspec.Meta(description="network interface, e.g. eth1")] | None = None
+    gateway: Literal["in-process", "separate"] = "in-process"
+    plant: dict[str, dict[str, bool | int | float | str]] = {}
+
+
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What stands behind the machine's resource names."""
 
     bench: Annotated[str, msgspec.Meta(description="id of the bench")] = "bench"
     can: dict[str, CanBacking] = {}
+    ethercat: dict[str, EthercatBacking] = {}
 
 
 def load_bench(path: Path, machine: Machine | None = None) -> Bench:
@@ -48,6 +62,8 @@ def load_bench(path: Path, machine: Machine | None = None) -> Bench:
                 f"{path}: [can.{name}] is no CAN bus of machine {machine.machine!r}; {nearest(name, list(machine.can))}"
             )
             raise ConfigurationError(msg)
+    for name, segment in bench.ethercat.items():
+        _check_ethercat(path, name, segment, machine)
     return bench
 
 
@@ -58,6 +74,24 @@ def _check_can(path: Path, name: str, backing: CanBacking) -> None:
     if backing.replay is not None and (fault := fault_of(path.parent / backing.replay)):
         msg = f"{path}: can.{name}.replay names {backing.replay!r}; {path.parent / backing.replay}: {fault}"
         raise ConfigurationError(msg)
+
+
+def _check_ethercat(path: Path, name: str, backing: EthercatBacking, machine: Machine | None) -> None:
+    if backing.interface is not None and backing.simulated:
+        msg = f"{path}: [ethercat.{name}] names interface {backing.interface!r} and is simulated too; keep one of both"
+        raise ConfigurationError(msg)
+    if machine is None:
+        return
+    if name not in machine.ethercat:
+        known = nearest(name, list(machine.ethercat))
+        raise ConfigurationError(
+            f"{path}: [ethercat.{name}] is no EtherCAT bus of machine {machine.machine!r}; {known}"
+        )
+    labels = [device.label for device in machine.ethercat[name].devices]
+    for label in backing.plant:
+        if label not in labels:
+            known = nearest(label, labels)
+            raise ConfigurationError(f"{path}: [ethercat.{name}.plant.{label}] is no device of this bus; {known}")
 
 
 def bench_schema() -> dict[str, Any]:

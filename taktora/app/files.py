@@ -20,7 +20,7 @@ from msgspec.structs import fields
 
 from taktora.errors import ConfigurationError
 
-__all__ = ["Key", "fault_of", "nearest", "place_in", "read_file", "schema_of"]
+__all__ = ["Key", "fault_of", "named_place_in", "nearest", "place_in", "read_file", "schema_of"]
 
 T = TypeVar("T")
 Key: TypeAlias = str | int
@@ -84,6 +84,11 @@ def place_in(path: Path, *keys: Key) -> str:
             break
         line, node = found
     return f"{path}:{line}"
+
+
+def named_place_in(path: Path, *keys: Key) -> str:
+    """Return :func:`place_in` with the keys behind it: ``machine.yaml:4: can.vehicle.dbc``."""
+    return f"{place_in(path, *keys)}: {_dotted(list(keys))}"
 
 
 def _below(node: yaml.Node | None, key: Key) -> tuple[int, yaml.Node] | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from taktora.app.files import fault_of, nearest, place_in, read_file, schema_of
+from taktora.app.files import fault_of, named_place_in, nearest, place_in, read_file, schema_of
 from taktora.errors import ConfigurationError
+from taktora.ethercat.network import EthercatBusSpec
 
 __all__ = ["CanBusSpec", "Machine", "load_machine", "machine_schema"]
 
@@ -30,6 +32,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     machine: Annotated[str, msgspec.Meta(min_length=1, description="name of the machine")]
     can: dict[str, CanBusSpec] = {}
+    ethercat: dict[str, EthercatBusSpec] = {}
 
     def can_bus(self, name: str, where: str) -> CanBusSpec:
         """Return the bus ``name``; ``where`` is the file, for the message."""
@@ -38,12 +41,20 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ConfigurationError(msg)
         return self.can[name]
 
+    def ethercat_bus(self, name: str, where: str) -> EthercatBusSpec:
+        """Return the EtherCAT segment ``name``; ``where`` is who asks, for the message."""
+        if name not in self.ethercat:
+            known = nearest(name, list(self.ethercat))
+            raise ConfigurationError(f"{where}: machine {self.machine!r} has no EtherCAT bus {name!r}; {known}")
+        return self.ethercat[name]
+
 
 def load_machine(path: Path) -> Machine:
     """Read a machine file.
 
     Raises:
-        ConfigurationError: missing, malformed, an unknown field, a value out of range, or a DBC file that is not there.
+        ConfigurationError: missing, malformed, an unknown field, a value out of range, a file named in it that is not
+            there, or an EtherCAT bus that contradicts itself (see :mod:`taktora.ethercat.spec_errors`).
     """
     machine = read_file(path, Machine)
     for name, bus in machine.can.items():
@@ -51,7 +62,29 @@ def load_machine(path: Path) -> Machine:
             place = place_in(path, "can", name, "dbc")
             msg = f"{place}: can.{name}.dbc names {bus.dbc!r}; {path.parent / bus.dbc}: {fault}"
             raise ConfigurationError(msg)
+    _check_ethercat(path, machine)
     return machine
+
+
+# req: REQ_8152
+def _check_ethercat(path: Path, machine: Machine) -> None:
+    """Resolve each bus once so that its faults are told with file and line, and look for the files it names."""
+    from taktora.ethercat.resolve import resolve
+
+    interfaces: dict[str, str] = {}
+    for name, bus in machine.ethercat.items():
+        where = partial(named_place_in, path, "ethercat", name)
+        resolve(bus, where)
+        for position, device in enumerate(bus.devices):
+            for key, file in (("dictionary", device.dictionary), ("sii", device.sii)):
+                if file is not None and (fault := fault_of(path.parent / file)):
+                    place = where("devices", position, key)
+                    raise ConfigurationError(f"{place} names {file!r}; {path.parent / file}: {fault}")
+        if bus.default_nic is not None:
+            if bus.default_nic in interfaces:
+                text = f"{bus.default_nic!r} is the interface of {interfaces[bus.default_nic]!r} too"
+                raise ConfigurationError(f"{where('default_nic')}: {text}; each bus has an interface of its own")
+            interfaces[bus.default_nic] = name
 
 
 def machine_schema() -> dict[str, Any]:

@@ -8,7 +8,17 @@ from typing import Final, Literal, TypeAlias
 
 from taktora.ethercat.network import DeviceSpec, EntrySpec, EntryType, PdoSpec
 
-__all__ = ["Direction", "EntryFault", "PlacedEntry", "PlacedPdo", "entry_bits", "image_bits", "place_pdos", "placed"]
+__all__ = [
+    "Direction",
+    "EntryFault",
+    "PlacedEntry",
+    "PlacedPdo",
+    "entries_of",
+    "entry_bits",
+    "image_bits",
+    "place_pdos",
+    "placed",
+]
 
 Direction: TypeAlias = Literal["rx", "tx"]
 """Seen from the SubDevice, as in the machine file: ``rx`` are outputs of the MainDevice, ``tx`` inputs."""
@@ -90,6 +100,11 @@ def entry_bits(entry: EntrySpec) -> int:
 def image_bits(device: DeviceSpec, direction: Direction) -> int:
     """Return the length of a device's image of one direction in bits. Raises ``EntryFault`` as :func:`placed`."""
     return max((pdo.bit_offset + pdo.bit_length for pdo in placed(device, direction)), default=0)
+
+
+def entries_of(device: DeviceSpec, direction: Direction) -> tuple[PlacedEntry, ...]:
+    """Return the named entries of one direction. Raises ``EntryFault`` as :func:`placed`."""
+    return tuple(entry for pdo in placed(device, direction) for entry in pdo.entries)
 
 
 def placed(device: DeviceSpec, direction: Direction) -> tuple[PlacedPdo, ...]:

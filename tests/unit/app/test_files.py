@@ -182,6 +182,114 @@ def test_a_wrong_bench_file_is_refused_with_its_place(tmp_path: Path, text: str,
         load_bench(path, machine)
 
 
+CELL = """\
+machine: cell
+ethercat:
+  cell:
+    cycle_time_ms: 1
+    devices:
+      - label: coupler
+        identity: {vendor_id: 2, product_code: 0x044C2C52}
+      - label: valves
+        sm_watchdog_enabled: true
+        pdos:
+          rx:
+            - index: 0x1600
+              entries: [{name: gripper, type: bool}, {type: bits, bit_length: 3}]
+        safe: {gripper: 1}
+    channels:
+      - {name: grip, device: valves, direction: rx, bit_offset: 0, bit_length: 1}
+"""
+
+
+@pytest.mark.verifies("REQ_8152")
+def test_machine_file_describes_a_segment(tmp_path: Path) -> None:
+    machine = load_machine(_machine(tmp_path, CELL))
+
+    bus = machine.ethercat_bus("cell", "App 'x'")
+    assert [device.label for device in bus.devices] == ["coupler", "valves"]
+    assert bus.devices[0].identity is not None
+    assert bus.devices[0].identity.product_code == 0x044C2C52
+    with pytest.raises(ConfigurationError, match=r"App 'x': machine 'cell' has no EtherCAT bus 'sell'; did you mean"):
+        machine.ethercat_bus("sell", "App 'x'")
+
+
+@pytest.mark.verifies("REQ_8152")
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (
+            "type: bool",
+            "type: boo",
+            13,
+            r"ethercat\.cell\.devices\[1\]\.pdos\.rx\[0\]\.entries\[0\]\.type: .*found 'boo'",
+        ),
+        (
+            "device: valves",
+            "device: valve",
+            16,
+            r"ethercat\.cell\.channels\[0\]\.device: no device 'valve' on this bus",
+        ),
+        ("gripper: 1", "gripper: 2", 14, r"ethercat\.cell\.devices\[1\]\.safe: .*gripper = 2\.0 is not in"),
+        ("label: valves", "label: coupler", 8, r"ethercat\.cell\.devices\[1\]\.label: label 'coupler' stands twice"),
+        ("label: coupler", "label: coupler\n        sii: x.bin", 7, r"devices\[0\]\.sii names 'x.bin'; .*no such file"),
+        ("label: coupler", "label: coupler\n        dictionary: .", 7, r"\.dictionary names '\.'; .*is a folder"),
+        ("bits, bit_length: 3", "bits", 13, r"\.entries\[1\]\.bit_length: type 'bits' has no length"),
+    ],
+)
+def test_a_contradiction_in_a_segment_is_refused_with_file_line_and_key(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = _machine(tmp_path, CELL.replace(old, new, 1))
+
+    with pytest.raises(ConfigurationError, match=rf"(?s)^{re.escape(str(path))}:{line}: .*{message}"):
+        load_machine(path)
+
+
+@pytest.mark.verifies("REQ_0822")
+def test_one_entry_is_one_bus_on_one_interface_and_one_file_one_machine(tmp_path: Path) -> None:
+    two = "machine: m\nethercat:\n  a: {default_nic: eth1}\n  b: {default_nic: eth1}\n"
+
+    with pytest.raises(ConfigurationError, match=r":4: ethercat\.b\.default_nic: 'eth1' is the interface of 'a' too"):
+        load_machine(_machine(tmp_path, two))
+    with pytest.raises(ConfigurationError, match="expected a single document"):
+        load_machine(_machine(tmp_path, f"{CELL}---\n{CELL}"))
+
+
+@pytest.mark.verifies("REQ_8152")
+def test_bench_file_says_what_stands_behind_a_segment(tmp_path: Path) -> None:
+    machine = load_machine(_machine(tmp_path, CELL))
+
+    bench = load_bench(
+        _bench(tmp_path, '[ethercat.cell]\nsimulated = true\n[ethercat.cell.plant.valves]\nkind = "clamp"\nmass = 2\n'),
+        machine,
+    )
+
+    assert bench.ethercat["cell"].simulated
+    assert bench.ethercat["cell"].gateway == "in-process"
+    assert bench.ethercat["cell"].plant == {"valves": {"kind": "clamp", "mass": 2}}
+
+
+@pytest.mark.verifies("REQ_8152")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[ethercat.sell]\n", r"\[ethercat\.sell\] is no EtherCAT bus of machine 'cell'; did you mean cell\?"),
+        ('[ethercat.cell]\nsimulated = true\ninterface = "eth1"\n', "names interface 'eth1' and is simulated too"),
+        (
+            "[ethercat.cell.plant.valve]\n",
+            r"\[ethercat\.cell\.plant\.valve\] is no device of this bus; did you mean valves",
+        ),
+        ('[ethercat.cell]\ngateway = "far"\n', "ethercat.cell.gateway: .*found 'far'"),
+    ],
+)
+def test_a_bench_file_that_does_not_fit_the_segment_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    machine = load_machine(_machine(tmp_path, CELL))
+
+    with pytest.raises(ConfigurationError, match=message):
+        load_bench(_bench(tmp_path, text), machine)
+
+
 @pytest.mark.verifies("REQ_8021")
 @pytest.mark.parametrize(("name", "schema"), [("machine", machine_schema()), ("bench", bench_schema())])
 def test_the_published_schema_is_that_of_the_code(name: str, schema: dict[str, object]) -> None:
