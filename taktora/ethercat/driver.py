@@ -97,7 +97,8 @@ class BusDriver(Protocol):
     def recover(self) -> Steps[BringUp]:
         """Bring the segment up again on the open interface; a failed attempt leaves it recoverable.
 
-        Raises ``StackError`` as :meth:`bring_up`, ``ConfigurationError`` before it.
+        Raises ``StackError`` as :meth:`bring_up`, ``ConfigurationError`` before it, ``LinkDown`` when the interface
+        itself is gone: no further attempt can help.
         """
         ...
 
@@ -114,7 +115,10 @@ class BusDriver(Protocol):
         ...
 
     def survey(self) -> Steps[tuple[SubDeviceState, ...]]:
-        """Read the AL status of each SubDevice, in bus order: says who is behind a low working counter."""
+        """Read the AL status of each SubDevice, in bus order: says who is behind a low working counter.
+
+        Exchanges may go on between its yields. Raises ``StackError`` when no frame came back.
+        """
         ...
 
     def request_state(self, address: int, state: AlState) -> Steps[bool]:

@@ -8,6 +8,7 @@ from typing import Final
 from taktora.errors import ConfigurationError
 from taktora.ethercat.network import SdoType
 from taktora.ethercat.watchdog import SmWatchdog
+from taktora.ethercat.wkc import lrw_increment
 
 __all__ = ["ExpectedIdentity", "PdoEntry", "SdoValue", "StartupSdo", "SubDeviceMap"]
 
@@ -137,7 +138,7 @@ class SubDeviceMap:
         settle(self, "output_bits", self._sized("output_bits", self.rx_pdos))
         settle(self, "input_bits", self._sized("input_bits", self.tx_pdos))
         if self.expected_wkc == -1:
-            settle(self, "expected_wkc", (2 if self.output_bits else 0) + (1 if self.input_bits else 0))
+            settle(self, "expected_wkc", lrw_increment(self.output_bits, self.input_bits))
         _check(f"expected_wkc of {self.label!r}", self.expected_wkc, _U16_MAX)
         output_bytes = (self.output_bits + 7) // 8
         if len(self.safe_outputs) > output_bytes:

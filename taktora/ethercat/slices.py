@@ -16,10 +16,8 @@ class SliceOverflow(PayloadOverflow):
 
     def __init__(self, bit_offset: int, bit_length: int, actual: int, max: int, what: str) -> None:  # noqa: A002
         super().__init__(actual, max)
-        self.args = (
-            f"slice of {bit_length} bits at bit {bit_offset} needs {actual} bytes of {what}, which has {max}; "
-            "correct the routing or what is sent",
-        )
+        message = f"slice of {bit_length} bits at bit {bit_offset} needs {actual} bytes of {what}, which has {max}"
+        self.args = (f"{message}; correct the routing or what is sent",)
 
 
 # req: REQ_0326
