@@ -1,0 +1,322 @@
+"""The EtherCAT connector: writers, readers and images for the application, one link for its gateway; it does no I/O.
+
+Health is the bus's own, move by move: Up in OP with a matching working counter, Degraded with a low one, after a failed
+cycle and between attempts to recover, Connecting during an attempt, Down when the first bring-up failed or the policy
+is exhausted. Before the first Up a send is refused with ``NotReady``. While the bus does not exchange, messages wait in
+the bounded outbound bridge; a full one is ``BackPressure`` and Degraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, Final, TypeVar
+
+from taktora.codec.base import Codec
+from taktora.connector.connector import ConnectorBase, GatewayPart
+from taktora.connector.descriptor import ChannelDescriptor, check_routing_type
+from taktora.connector.gate import SendGate
+from taktora.connector.link import LinkOptions, OutboundChannel
+from taktora.connector.reader import ChannelReader
+from taktora.connector.writer import ChannelWriter
+from taktora.errors import BackPressure, ConfigurationError
+from taktora.ethercat.gateway import BusLink, EthercatLinkDriver, PacedBus
+from taktora.ethercat.image import CyclicBus
+from taktora.ethercat.image_channel import (
+    IMAGE_SETTINGS,
+    AliveRouting,
+    ImagePort,
+    ImagePublisher,
+    ImageRouting,
+    alive_service,
+    image_out_service,
+    output_record_bytes,
+)
+from taktora.ethercat.options import EthercatConnectorOptions
+from taktora.ethercat.routing import EthercatRouting, PdoDirection
+from taktora.executor import Alarm, Context, ExecutableItem, Executor, TriggerDeclarer
+from taktora.runtime import Runtime
+from taktora.transport.base import event_service_name
+from taktora.transport.channel import EnvelopeWriter, RawChannelReader
+
+__all__ = ["EthercatConnector", "ethercat_channel"]
+
+C_co = TypeVar("C_co", bound=Codec, covariant=True)
+T = TypeVar("T")
+
+
+def ethercat_channel(
+    name: str, routing: EthercatRouting, max_payload_size: int = 0
+) -> ChannelDescriptor[EthercatRouting]:
+    """Return the descriptor of a channel; its payload size is that of the slice unless the codec needs more."""
+    return ChannelDescriptor(name, routing, max(1, routing.byte_length, max_payload_size))
+
+
+# req: REQ_0310, REQ_0312
+class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
+    """A connector for one segment: one MainDevice, one interface, one process image.
+
+    Args:
+        runtime: The world it runs in.
+        options: PDO map, cycle, capacities.
+        bus: The segment, of that PDO map; not started.
+        codec: Encodes and decodes the values of all slice channels; images have types of their own.
+        name: Name of the connector.
+        overlapping: Names of channels whose output bits may be those of another writer too.
+
+    Raises:
+        ConfigurationError: the bus has another image than ``options.pdo_map``.
+    """
+
+    routing_type = EthercatRouting
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: EthercatConnectorOptions,
+        bus: CyclicBus,
+        codec: C_co,
+        name: str = "ethercat",
+        overlapping: Collection[str] = (),
+    ) -> None:
+        super().__init__(name, runtime, codec)
+        plan = options.plan()
+        self.options: Final = options
+        self.layout: Final = plan.layout()
+        if bus.layout.subdevices != self.layout.subdevices:
+            raise ConfigurationError(
+                f"connector {name!r}: the bus has the image {bus.layout.subdevices} and options.pdo_map makes "
+                f"{self.layout.subdevices}; build both from one plan"
+            )
+        self.safe_outputs: Final = plan.safe_outputs()
+        """The output image in which every SubDevice is safe."""
+        self.driver: Final = EthercatLinkDriver(
+            bus, self.safe_outputs, lambda text: runtime.recorder.event(text, "warning")
+        )
+        self.image: ImagePort | None = None
+        """The application's end of the process image, once it was opened."""
+        self._overlapping = frozenset(overlapping)
+        self._owned: frozenset[int] = frozenset()
+        self._written: list[ChannelDescriptor[EthercatRouting]] = []
+        self._segment = _SegmentPart(self._gateway, bus)
+        link = BusLink(
+            "",
+            self.driver,
+            self.aggregate,
+            runtime,
+            LinkOptions(
+                outbound_capacity=options.outbound_capacity,
+                inbound_capacity=options.inbound_capacity,
+                inbound_drop_threshold=options.inbound_drop_threshold,
+                recovers_by_time=False,
+            ),
+        )
+        self.driver.attach(link)
+        self.add_link(link)
+        self._alive = _AliveItem(name, options.cycle_time_ns, runtime, link.gate)
+
+    @property
+    def gateway(self) -> GatewayPart:
+        return self._segment
+
+    @property
+    def link(self) -> BusLink:
+        """The one link."""
+        return self.driver.link
+
+    # req: REQ_0311, REQ_0326
+    def create_writer(
+        self, descriptor: ChannelDescriptor[EthercatRouting], value_type: type[T]
+    ) -> ChannelWriter[T, C_co]:
+        """Open the sending end of a slice of outputs; see ``Connector.create_writer``.
+
+        Raises:
+            ConfigurationError: a slice of inputs, or bits that another writer or an image owns.
+        """
+        self._check_direction(descriptor, PdoDirection.RX, "create_writer")
+        self._check_overlap(descriptor)
+        writer = super().create_writer(descriptor, value_type)
+        if not self._written:
+            self._open_outbound(alive_service(self.name), AliveRouting(), 1)
+            self._alive.begin()
+        self._written.append(descriptor)
+        return writer
+
+    # req: REQ_0311, REQ_0327
+    def create_reader(
+        self, descriptor: ChannelDescriptor[EthercatRouting], value_type: type[T]
+    ) -> ChannelReader[T, C_co]:
+        """Open the receiving end of a slice of inputs, published for each cycle in which its SubDevice is fresh.
+
+        Raises:
+            ConfigurationError: a slice of outputs.
+        """
+        self._check_direction(descriptor, PdoDirection.TX, "create_reader")
+        return super().create_reader(descriptor, value_type)
+
+    # req: REQ_0314
+    def check_descriptor(self, descriptor: ChannelDescriptor[EthercatRouting]) -> None:
+        routing = descriptor.routing
+        try:
+            self.options.check_slice(routing)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"channel {descriptor.name!r}: {error}") from error
+        if descriptor.max_payload_size < routing.byte_length:
+            raise ConfigurationError(
+                f"channel {descriptor.name!r}: max_payload_size is {descriptor.max_payload_size}, but {routing} takes "
+                f"{routing.byte_length} bytes; build the descriptor with ethercat_channel()"
+            )
+
+    # req: REQ_8151
+    def open_image(self, owned: Sequence[int] = ()) -> ImagePort:
+        """Open the whole process image for the application, before the host runs; once.
+
+        Args:
+            owned: Positions of the SubDevices whose outputs are written by image, not by slices.
+
+        Raises:
+            ConfigurationError: opened already, the gateway runs, or a slice writer owns bits of such a SubDevice.
+        """
+        if self.image is not None:
+            raise ConfigurationError(f"connector {self.name!r}: its image is open already; one application owns it")
+        if self._gateway.registered:
+            raise ConfigurationError(f"connector {self.name!r}: its gateway runs already; open the image before")
+        for descriptor in self._written:
+            position = self.layout.by_address[descriptor.routing.subdevice_address].position
+            if position in owned:
+                raise ConfigurationError(self._clash(descriptor.name, position))
+        transport, clock, period_ns = self.runtime.transport, self.runtime.clock, self.options.cycle_time_ns
+        with ExitStack() as undo:
+            if owned:
+                self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
+            port = ImagePort(transport, self.name, self.layout, clock, period_ns, self.safe_outputs, owned)
+            undo.callback(port.close)
+            self.driver.image = ImagePublisher(transport, self.name, self.layout, clock)
+            undo.pop_all()
+        self.image = port
+        self._owned = frozenset(owned)
+        return port
+
+    def register_with(self, executor: Executor) -> None:
+        """Add the item that says in every cycle that the application's executor runs; it runs once slices are written.
+
+        What was written by slices is renewed by it, so that the outputs of an application that hangs grow old there too
+        (REQ_8150).
+        """
+        super().register_with(executor)
+        executor.add(self._alive)
+
+    def close(self) -> None:
+        if self.image is not None:
+            self.image.close()
+        self._alive.close()
+        super().close()
+
+    def _open_outbound(self, service: str, routing: Any, size: int) -> None:
+        """Open the gateway's end of a service that the framework itself writes."""
+        transport = self.runtime.transport
+        with ExitStack() as undo:
+            reader = RawChannelReader(transport, service, size, IMAGE_SETTINGS, self._note_integrity)
+            undo.callback(reader.close)
+            listener = transport.listener(event_service_name(service))
+            undo.callback(listener.close)
+            self.link.outbound_channels.add(service, OutboundChannel(service, routing, reader, listener))
+            undo.pop_all()
+
+    def _check_direction(self, descriptor: ChannelDescriptor[EthercatRouting], wanted: PdoDirection, call: str) -> None:
+        routing = check_routing_type(descriptor, EthercatRouting, self.name)
+        if routing.direction is not wanted:
+            what, other = ("outputs", "create_reader") if wanted is PdoDirection.RX else ("inputs", "create_writer")
+            raise ConfigurationError(
+                f"channel {descriptor.name!r}: {call} takes a slice of {what} (PdoDirection.{wanted.name}), found "
+                f"{routing}; use {other}, or correct the direction"
+            )
+
+    def _check_overlap(self, descriptor: ChannelDescriptor[EthercatRouting]) -> None:
+        routing = descriptor.routing
+        place = self.layout.by_address.get(routing.subdevice_address)
+        if place is not None and place.position in self._owned:
+            raise ConfigurationError(self._clash(descriptor.name, place.position))
+        if descriptor.name in self._overlapping:
+            return
+        for other in self._written:
+            if other.name not in self._overlapping and _overlap(routing, other.routing):
+                raise ConfigurationError(
+                    f"channel {descriptor.name!r}: slice {routing} shares bits with {other.routing} of channel "
+                    f"{other.name!r}, and only one of them can win; correct the slices, or allow the overlap"
+                )
+
+    def _clash(self, channel: str, position: int) -> str:
+        return (
+            f"channel {channel!r}: the outputs of {self.layout.subdevices[position].label!r} are written as an image, "
+            "which would undo what a slice writes; use one of the two"
+        )
+
+
+def _overlap(one: EthercatRouting, other: EthercatRouting) -> bool:
+    return (
+        one.subdevice_address == other.subdevice_address
+        and one.bit_offset < other.bit_offset + other.bit_length
+        and other.bit_offset < one.bit_offset + one.bit_length
+    )
+
+
+# req: REQ_0321
+class _SegmentPart:
+    """The gateway half: the link's items, and the bus's own where the gateway's executor paces it."""
+
+    def __init__(self, items: GatewayPart, bus: CyclicBus) -> None:
+        self._items = items
+        self._bus = bus
+        self.fail = items.fail
+        self.close = items.close
+
+    def register_with(self, executor: Executor) -> None:
+        self._items.register_with(executor)
+        if isinstance(self._bus, PacedBus):
+            self._bus.register_with(executor)
+
+
+class _AliveItem(ExecutableItem):
+    """Renews, once per cycle time, what the application has written by slices."""
+
+    def __init__(self, connector: str, period_ns: int, runtime: Runtime, gate: SendGate) -> None:
+        self.task_id = f"{connector}.alive"
+        self._connector = connector
+        self._period_ns = period_ns
+        self._runtime = runtime
+        self._gate = gate
+        self._alarm = Alarm(self.task_id)
+        self._due_ns = 0
+        self._writer: EnvelopeWriter | None = None
+
+    def begin(self) -> None:
+        """Run from now on; before the run."""
+        runtime = self._runtime
+        self._writer = EnvelopeWriter(
+            runtime.transport, alive_service(self._connector), 1, runtime.clock, IMAGE_SETTINGS
+        )
+        self._due_ns = runtime.clock.now_ns()
+        self._alarm.set(self._due_ns)
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.alarm(self._alarm)
+
+    def execute(self, context: Context) -> None:
+        self._alarm.take()
+        if self._writer is None:
+            return
+        now_ns, period_ns = context.now_ns(), self._period_ns
+        self._due_ns = now_ns + period_ns - (now_ns - self._due_ns) % period_ns
+        self._alarm.set(self._due_ns)
+        if self._gate.blocked:
+            return  # nobody takes it
+        self._writer.loan()
+        with suppress(BackPressure):  # a gateway that does not run has enough of them
+            self._writer.publish(0)
+
+    def close(self) -> None:
+        self._alarm.cancel()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

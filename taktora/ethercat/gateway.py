@@ -1,0 +1,295 @@
+"""The gateway's side of a segment: slices and images between channels and a ``CyclicBus``; no codec, no I/O.
+
+Everything but :class:`_Callbacks` runs in the gateway's items. What one channel does wrong (a payload that is too
+short, a full reader) is counted and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from taktora.connector.errors import Disconnected
+from taktora.connector.health import ConnectorHealth, ConnectorHealthKind
+from taktora.connector.link import InboundChannel, Link
+from taktora.connector.routing import Routing
+from taktora.errors import BackPressure, ConnectorError
+from taktora.ethercat.driver import Emergency
+from taktora.ethercat.image import CycleRecord, CyclicBus, SubDeviceImage, Validity
+from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePublisher, ImageRouting
+from taktora.ethercat.routing import EthercatRouting
+from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
+from taktora.executor import Executor
+from taktora.transport.channel import RawChannelWriter, RawSample
+
+__all__ = ["Alive", "BusLink", "BusMessage", "EthercatLinkDriver", "PacedBus", "SliceWrite"]
+
+_EMERGENCIES_KEPT: Final = 64
+_FRESH: Final = int(Validity.FRESH)
+_NOT_IN_OP: Final = "the bus is not in OP yet"
+
+
+@runtime_checkable
+class PacedBus(CyclicBus, Protocol):
+    """A bus that items of the gateway's executor step; one in a process of its own has none."""
+
+    def register_with(self, executor: Executor) -> None:
+        """Add the items; once, before the run and before ``start``."""
+        ...
+
+
+class SliceWrite(NamedTuple):
+    """One payload on its way into the output image: which SubDevice, which bits, and the bytes that hold them."""
+
+    position: int
+    bit_offset: int
+    bit_length: int
+    payload: bytes
+
+
+class Alive(NamedTuple):
+    """The application's executor has run: what was written by slices counts as renewed."""
+
+
+BusMessage: TypeAlias = SliceWrite | ImageOutput | Alive
+Inbound: TypeAlias = CycleRecord | Emergency
+
+
+class _Cut(NamedTuple):
+    """One inbound channel, ready to be cut out of a record."""
+
+    position: int
+    bit_offset: int
+    bit_length: int
+    writer: RawChannelWriter
+
+
+class BusLink(Link[Any, Inbound, BusMessage]):
+    """The link of a segment: its driver is told of each state that was applied."""
+
+    # req: REQ_0319, REQ_0333
+    def apply(self, health: ConnectorHealth) -> None:
+        super().apply(health)
+        assert isinstance(self.driver, EthercatLinkDriver)
+        self.driver.note_health(self.health.kind)
+
+
+# req: REQ_0321, REQ_0328
+class EthercatLinkDriver:
+    """One segment of the gateway; a ``LinkDriver``.
+
+    Args:
+        bus: The seam: a bus paced by the gateway's executor, or one in a process of its own.
+        outputs: What the output image starts from: the safe values.
+        tell: Takes what is worth reading: emergencies of SubDevices.
+    """
+
+    def __init__(self, bus: CyclicBus, outputs: bytes, tell: Callable[[str], object]) -> None:
+        self.bus: Final = bus
+        self.layout: Final = bus.layout
+        self.outputs: Final = bytearray(outputs)
+        """The output image as the application wants it."""
+        self.cycles = 0
+        """Cycle records that reached the gateway, failed exchanges included."""
+        self.undelivered = 0
+        """Slices that a full reader of the application lost; its channel's writer counts them too."""
+        self.emergencies: Final[deque[Emergency]] = deque(maxlen=_EMERGENCIES_KEPT)
+        """The latest CoE emergencies."""
+        self.image: ImagePublisher | None = None
+        """The application's end of the input image is fed through it."""
+        self._tell = tell
+        self._link: BusLink | None = None
+        self._exchanging = False
+        self._cycle_index = -1
+        self._resumed_at = 0
+        self._cuts: tuple[_Cut, ...] = ()
+        self._generation = -1
+        count = len(self.layout.subdevices)
+        self._by_slice = bytearray(count)  # 1: written by a slice, renewed by the sign of life
+        self._renewed = bytearray(count)
+        self._spans: dict[bytes, tuple[slice, ...]] = {}
+
+    def attach(self, link: BusLink) -> None:
+        """Know the link that this driver serves; called once by the connector."""
+        self._link = link
+        link.gate.await_ready(_NOT_IN_OP)
+
+    @property
+    def link(self) -> BusLink:
+        assert self._link is not None
+        return self._link
+
+    def open(self) -> None:
+        """Have the segment brought up; what becomes of it is told by the bus."""
+        self.bus.start(_Callbacks(self.link))
+
+    def close(self) -> None:
+        self.bus.close()
+        if self.image is not None:
+            self.image.close()
+
+    def channels_changed(self) -> None:
+        """Take note of the inbound channels; the bus exchanges everything anyway."""
+        self._compile_cuts()
+
+    # req: REQ_0313
+    def note_health(self, kind: ConnectorHealthKind) -> None:
+        """Take messages once the bus is in OP, and none after it has gone Down until it is there again."""
+        link = self.link
+        if kind is ConnectorHealthKind.UP:
+            link.gate.be_ready()
+            self._resume(self._cycle_index + 1)
+        elif kind is ConnectorHealthKind.DOWN:
+            link.gate.await_ready(_NOT_IN_OP)
+            self._exchanging = False
+        elif kind is ConnectorHealthKind.CONNECTING:
+            self._exchanging = False
+
+    # req: REQ_0326
+    def compose(self, routing: Routing, sample: RawSample, payload: memoryview) -> BusMessage:  # noqa: ARG002
+        if isinstance(routing, ImageRouting):
+            return ImageOutput.read(payload, len(self.layout.subdevices))
+        if isinstance(routing, AliveRouting):
+            return Alive()
+        assert isinstance(routing, EthercatRouting)
+        if len(payload) < routing.byte_length:
+            needed, found = routing.byte_length, len(payload)
+            raise SliceOverflow(routing.bit_offset, routing.bit_length, needed, found, f"the payload for {routing}")
+        place = self.layout.by_address[routing.subdevice_address]
+        return SliceWrite(place.position, routing.bit_offset, routing.bit_length, bytes(payload))
+
+    # req: REQ_0326, REQ_0328, REQ_8150
+    def transmit(self, message: BusMessage) -> None:
+        """Put a message into the output image, where the last one wins, and stage it.
+
+        Raises:
+            BackPressure: the bus does not exchange now; the message waits in the bridge.
+        """
+        renewed = self._renewed
+        if isinstance(message, SliceWrite):
+            if not self._exchanging:
+                raise BackPressure(f"{self.link.place}: the bus does not exchange process data now; try again later")
+            self._write(message)
+            renewed[message.position] = self._by_slice[message.position] = 1
+            self.bus.stage_outputs(self.outputs, renewed)
+            renewed[message.position] = 0
+        elif not self._exchanging:
+            return  # an answer to inputs from before the outage: there will be newer ones
+        elif isinstance(message, ImageOutput):
+            if message.answers_cycle < self._resumed_at:
+                return  # likewise
+            for span in self._spans.get(message.renewed) or self._spans_of(message.renewed):
+                self.outputs[span] = message.outputs[span]
+            self.bus.stage_outputs(self.outputs, message.renewed)
+        elif any(self._by_slice):
+            self.bus.stage_outputs(self.outputs, self._by_slice)
+
+    # req: REQ_0327
+    def deliver(self, message: Inbound) -> None:
+        """Publish the image once, then the slices of the SubDevices that are fresh, in order of opening."""
+        if isinstance(message, Emergency):
+            self._note_emergency(message)
+            return
+        self.cycles += 1
+        self._cycle_index = message.cycle_index
+        if self.image is not None:
+            self.image.publish(message)
+        if message.wire_round_ns is None:
+            self._exchanging = False
+            return
+        if not self._exchanging and self.link.health.kind is ConnectorHealthKind.DEGRADED:  # low, but it answers
+            self._resume(message.cycle_index)
+        if self._generation != self.link.inbound_channels.generation:
+            self._compile_cuts()
+        if self._cuts:
+            self._publish_cuts(message)
+
+    def _publish_cuts(self, record: CycleRecord) -> None:
+        inputs, validity = record.inputs, record.validity
+        for position, offset, length, writer in self._cuts:
+            if validity[position] != _FRESH:
+                continue
+            try:
+                writer.send_raw_bytes(extract_bits(inputs, offset, length))
+            except ConnectorError:
+                self.undelivered += 1
+
+    def _compile_cuts(self) -> None:
+        channels = self.link.inbound_channels
+        self._generation = channels.generation
+        self._cuts = tuple(map(self._cut, channels.entries))
+
+    def _cut(self, channel: InboundChannel[EthercatRouting]) -> _Cut:
+        routing = channel.routing
+        place = self.layout.by_address[routing.subdevice_address]
+        return _Cut(place.position, 8 * place.input_offset + routing.bit_offset, routing.bit_length, channel.writer)
+
+    def _write(self, message: SliceWrite) -> None:
+        place = self.layout.subdevices[message.position]
+        insert_bits(self.outputs, 8 * place.output_offset + message.bit_offset, message.bit_length, message.payload)
+
+    def _spans_of(self, renewed: bytes) -> tuple[slice, ...]:
+        """Return the bytes of the SubDevices that are marked, as few slices as possible."""
+        spans: list[slice] = []
+        for place in self.layout.subdevices:
+            if renewed[place.position] and place.output_bits:
+                _append(spans, place)
+        self._spans[renewed] = found = tuple(spans)
+        return found
+
+    def _resume(self, cycle_index: int) -> None:
+        """The bus exchanges again, from ``cycle_index`` on: let what waits in the bridge go out."""
+        if not self._exchanging:
+            self._exchanging = True
+            self._resumed_at = cycle_index
+            self.link.transmit_ready()
+
+    def _note_emergency(self, emergency: Emergency) -> None:
+        self.emergencies.append(emergency)
+        place = self.layout.subdevices[emergency.position] if emergency.position < len(self.layout.subdevices) else None
+        who = f"SubDevice {emergency.position}" if place is None else place.label
+        self._tell(
+            f"{self.link.place}: emergency of {who}: code {emergency.error_code:#06x}, "
+            f"register {emergency.error_register:#04x}, data {emergency.data.hex()}"
+        )
+
+
+def _append(spans: list[slice], place: SubDeviceImage) -> None:
+    start, stop = place.output_offset, place.output_offset + place.output_bytes
+    if spans and spans[-1].stop == start:
+        start = spans.pop().start
+    spans.append(slice(start, stop))
+
+
+class _Callbacks:
+    """What the bus calls, from any thread: fills the link's bridges, or nothing once they are closed."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: BusLink) -> None:
+        self._link = link
+
+    # req: REQ_0324
+    def on_cycle(self, record: CycleRecord) -> None:
+        self._receive(record)
+
+    def on_emergency(self, emergency: Emergency) -> None:
+        self._receive(emergency)
+
+    # req: REQ_0333
+    def on_health(self, health: ConnectorHealth) -> None:
+        try:
+            self._link.report(health)
+        except Disconnected:
+            return  # the connector is closing: the move came too late
+
+    # req: REQ_0296
+    def on_failure(self, error: BaseException) -> None:
+        self._link.fail(error)
+
+    def _receive(self, message: Inbound) -> None:
+        try:
+            self._link.receive(message)
+        except Disconnected:
+            return  # as above
