@@ -35,6 +35,10 @@ class _Match(NamedTuple):
     value: int
     mask: int
     writer: RawChannelWriter
+    name: str
+
+    def wants(self, frame: CanFrame) -> bool:
+        return self.extended == frame.extended and (self.value ^ frame.can_id) & self.mask == 0
 
 
 # req: REQ_0640, REQ_0641 raw frames and nothing above them
@@ -65,6 +69,7 @@ class CanLinkDriver:
     def attach(self, link: Link[CanRouting, CanFrame, CanFrame]) -> None:
         """Know the link that this driver serves; called once by the connector."""
         self._link = link
+        link.wanted_by = self.channels_of
         self.interface.on_transmit_ready(link.transmit_ready)
 
     @property
@@ -135,7 +140,7 @@ class CanLinkDriver:
             self.unmatched += 1
             return
         found = False
-        for wants_extended, value, mask, writer in self._matches:
+        for wants_extended, value, mask, writer, _ in self._matches:
             if wants_extended == extended and (value ^ can_id) & mask == 0:
                 found = True
                 try:
@@ -144,6 +149,13 @@ class CanLinkDriver:
                     self.undelivered += 1
         if not found:
             self.unmatched += 1
+
+    # req: REQ_0608
+    def channels_of(self, frame: CanFrame) -> list[str]:
+        """Return the names of the channels that ``frame`` is for (any thread), as far as the gateway knows them now."""
+        if frame.remote:
+            return []
+        return [match.name for match in self._matches if match.wants(frame)]
 
     # req: REQ_0625
     def _compile_matches(self) -> None:
@@ -155,6 +167,7 @@ class CanLinkDriver:
                 channel.routing.can_id.value,
                 channel.routing.mask & EXTENDED_ID_MAX,
                 channel.writer,
+                channel.name,
             )
             for channel in channels.entries
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from taktora.connector.aggregate import HealthAggregate
-from taktora.connector.bridge import InboundBridge, InboundOutcome, OutboundBridge
-from taktora.connector.drops import InboundDropLatch, InboundDrops
+from taktora.connector.bridge import Dropped, InboundBridge, InboundOutcome, OutboundBridge
+from taktora.connector.drops import ChannelDrops, InboundDropLatch, InboundDrops
 from taktora.connector.gate import SendGate
 from taktora.connector.health import (
     Connecting,
@@ -171,9 +172,12 @@ class Link(Generic[R, In, Out]):
         self._clock = runtime.clock
         self._policy = policy
         self._proven = not options.up_on_traffic
-        self._latch = InboundDropLatch(aggregate.monitor, options.inbound_drop_threshold, self._report_drops, name)
+        self.drops: Final = ChannelDrops()
+        """Inbound messages that a full bridge has cost, by channel."""
+        self.wanted_by: Callable[[In], Sequence[str]] = _nobody_in_particular
+        """Names of the channels that a message is for (any thread); set by a driver that knows them, to count drops."""
+        self._latches: dict[str, InboundDropLatch] = {}
         self._pressed = False
-        self._noted = 0
         self._failure: BaseException | None = None
 
     @property
@@ -181,8 +185,12 @@ class Link(Generic[R, In, Out]):
         return self._aggregate.endpoint(self.name)
 
     def receive(self, message: In) -> InboundOutcome:
-        """Take one message from the stack (any thread)."""
-        return self.inbound.put(message)
+        """Take one message from the stack (any thread); a drop tells the largest count of the channels it was for."""
+        outcome = self.inbound.put(message)
+        if type(outcome) is Dropped:
+            outcome = Dropped(self.drops.add(self.wanted_by(message)))
+            self.inbound.listener.notify()  # the drop is counted now
+        return outcome
 
     def report(self, health: ConnectorHealth) -> None:
         """Take a change of the connection's state (any thread); the supervisor item acts on it."""
@@ -279,12 +287,10 @@ class Link(Generic[R, In, Out]):
             self.go_up()
 
     def note_drops(self) -> None:
-        """Report inbound drops, once per threshold and recovery; recovery begins after the last one."""
-        dropped = self.inbound.dropped
-        if dropped == self._noted:
-            return
-        self._noted = dropped
-        if not self._latch.note(dropped):
+        """Report a channel's inbound drops, once per threshold and recovery; recovery begins after the last one."""
+        grown = self.drops.take_grown()
+        reported = [self._latch_of(channel).note(count) for channel, count in grown.items()]
+        if grown and not any(reported):
             self._aggregate.prolong_condition(f"inbound {self.name}", self.options.recovery_window_ns)
 
     # req: REQ_0607
@@ -303,7 +309,8 @@ class Link(Generic[R, In, Out]):
         self.alarm.cancel()
         self.gate.shut()
         self.driver.close()
-        self._latch.close()
+        for latch in self._latches.values():
+            latch.close()
         for bridge in (self.inbound, self.outbound, self.reports):
             bridge.close()
         for outbound in self.outbound_channels:
@@ -340,5 +347,17 @@ class Link(Generic[R, In, Out]):
         if self.options.recovers_by_time:
             self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
 
+    def _latch_of(self, channel: str) -> InboundDropLatch:
+        if channel not in self._latches:
+            threshold = self.options.inbound_drop_threshold
+            self._latches[channel] = InboundDropLatch(
+                self._aggregate.monitor, threshold, self._report_drops, self.name, channel
+            )
+        return self._latches[channel]
+
     def _report_drops(self, reason: InboundDrops) -> None:
         self._aggregate.raise_condition(f"inbound {self.name}", reason, self.options.recovery_window_ns)
+
+
+def _nobody_in_particular(_message: object) -> Sequence[str]:
+    return ()

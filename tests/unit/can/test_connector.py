@@ -38,6 +38,8 @@ from taktora.connector import (
     ConnectorGateway,
     Degraded,
     Down,
+    Dropped,
+    Sent,
 )
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
 from taktora.runtime import Runtime
@@ -536,11 +538,51 @@ def test_a_full_inbound_bridge_drops_counts_and_degrades_once() -> None:
         bench.mock.inject_frame(frame(1, b"later"))
         bench.run()
 
-        assert degraded == Degraded(InboundDrops(4, "can0"))
+        assert degraded == Degraded(InboundDrops(4, "can0", "in"))
         assert bench.connector.links[0].inbound.dropped == 4
         assert first == [b"0", b"\x01"]
         assert values(reader) == [b"later"]
         assert bench.kinds() == ["Up", "Degraded", "Up"]
+
+
+@pytest.mark.verifies("REQ_0608")
+def test_each_channel_counts_the_frames_that_it_has_lost_and_degrades_at_its_own_threshold() -> None:
+    with Bench(inbound_bridge_capacity=1, inbound_drop_threshold=2, recovery_window_ns=50 * MS) as bench:
+        for name, can_id, mask in (("one", 1, 0x7FF), ("two", 2, 0x7FF), ("all", 0, 0)):
+            bench.reader(name, CanId(can_id), mask)
+        bench.start()
+        bench.mock.inject_frame(frame(1))
+        bench.run()
+        link = bench.connector.links[0]
+
+        fitting = link.receive(frame(1))
+        outcomes = [link.receive(frame(can_id)) for can_id in (1, 2, 2)]
+        bench.run()
+        first = bench.connector.health()
+        bench.run(100 * MS)
+        recovered = bench.connector.health()
+        again = [link.receive(frame(can_id)) for can_id in (3, 1)]
+        bench.run()
+
+        assert (fitting, outcomes) == (Sent(), [Dropped(1), Dropped(2), Dropped(3)])
+        assert first == Degraded(InboundDrops(3, "can0", "all"))
+        assert (recovered.kind.value, again) == ("Up", [Sent(), Dropped(4)])
+        assert [link.drops.of(name) for name in ("one", "two", "all", "")] == [2, 2, 4, 0]
+        assert bench.kinds() == ["Up", "Degraded", "Up", "Degraded"]
+
+
+@pytest.mark.verifies("REQ_0608")
+def test_a_dropped_frame_that_is_for_no_channel_counts_for_the_interface() -> None:
+    with Bench(inbound_bridge_capacity=1) as bench:
+        bench.reader("one", CanId(1))
+        bench.start()
+        link = bench.connector.links[0]
+
+        link.receive(frame(1))
+        link.receive(frame(7))
+        link.receive(frame(1)._replace(remote=True))
+
+        assert (link.drops.of("one"), link.drops.of()) == (0, 2)
 
 
 @pytest.mark.verifies("REQ_0608")

@@ -179,4 +179,4 @@ def test_drops_name_the_interface_that_dropped() -> None:
             second.inject_frame(frame(number))
         bench.run()
 
-        assert [event.target for event in bench.events] == [Degraded(InboundDrops(3, "vcan1"))]
+        assert [event.target for event in bench.events] == [Degraded(InboundDrops(3, "vcan1", "b"))]

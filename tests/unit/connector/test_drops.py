@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from taktora.connector import Connecting, Degraded, Down, HealthMonitor, InboundDropLatch, InboundDrops, Up
+from taktora.connector.drops import ChannelDrops
 from tests.unit.connector.conftest import ManualClock
 
 
@@ -27,6 +28,20 @@ def test_reaching_the_threshold_degrades_once(monitor: HealthMonitor) -> None:
 def test_reason_says_how_many_and_where() -> None:
     assert str(InboundDrops(3)) == "dropped 3 inbound frames"
     assert str(InboundDrops(3, "can1")) == "dropped 3 inbound frames on can1"
+    assert str(InboundDrops(3, "can1", "status")) == "dropped 3 inbound frames of status on can1"
+
+
+@pytest.mark.verifies("REQ_0608")
+def test_drops_are_counted_by_channel_and_told_once_when_they_have_grown() -> None:
+    drops = ChannelDrops()
+
+    largest = [drops.add(["b", "a"]), drops.add(["b"]), drops.add([])]
+    grown = [drops.take_grown(), drops.take_grown()]
+    drops.add(["a"])
+
+    assert largest == [1, 2, 1]
+    assert [list(counts.items()) for counts in grown] == [[("", 1), ("a", 1), ("b", 2)], []]
+    assert (drops.take_grown(), drops.of("b"), drops.of("c")) == ({"a": 2}, 2, 0)
 
 
 @pytest.mark.verifies("REQ_0608")
