@@ -53,7 +53,7 @@ class Histogram:
         segments: How finely old samples are dropped.
     """
 
-    __slots__ = ("_counts", "_filled", "_last", "_last_bucket", "_place", "_segments", "_share")
+    __slots__ = ("_counts", "_last", "_last_bucket", "_place", "_repeats", "_room", "_segments", "_share")
 
     def __init__(self, window: int = 1024, segments: int = 4) -> None:
         if window < 1 or segments < 1:
@@ -62,20 +62,30 @@ class Histogram:
         self._share = max(1, window // segments)
         self._place = 0
         self._counts = self._segments[0]
-        self._filled = 0
+        self._room = self._share
         self._last = 1
         self._last_bucket = 0
+        self._repeats = 0  # of the last value, not in its bucket yet; they never go beyond the current segment
 
     # req: REQ_0104
     def record(self, value: int) -> None:
-        """Count one sample."""
-        if value != self._last:
+        """Count one sample; one that is as the last one costs next to nothing."""
+        repeats = self._repeats
+        if value == self._last and repeats < self._room:
+            self._repeats = repeats + 1
+        else:
+            self._settle()
             self._last = value
             self._last_bucket = bucket_of(value)
-        if self._filled >= self._share:
+            self._repeats = 1
+
+    def _settle(self) -> None:
+        """Put the repeats into their bucket, and make room for one sample."""
+        self._counts[self._last_bucket] += self._repeats
+        self._room -= self._repeats
+        self._repeats = 0
+        if not self._room:
             self._next_segment()
-        self._filled += 1
-        self._counts[self._last_bucket] += 1
 
     def percentile(self, permille: int) -> int:
         """Return the midpoint of the bucket that holds the given share of the samples; 0 without samples.
@@ -88,6 +98,7 @@ class Histogram:
     def percentiles(self, permilles: tuple[int, ...]) -> tuple[int, ...]:
         """Return several percentiles of one and the same state; ``permilles`` ascend."""
         sums = [sum(column) for column in zip(*self._segments, strict=True)]
+        sums[self._last_bucket] += self._repeats
         total = sum(sums)
         if not total:
             return (0,) * len(permilles)
@@ -105,7 +116,7 @@ class Histogram:
         self._place = (self._place + 1) % len(self._segments)
         self._counts = self._segments[self._place]
         self._counts[:] = _EMPTY
-        self._filled = 0
+        self._room = self._share
 
 
 _EMPTY = array("I", bytes(BUCKETS * array("I").itemsize))

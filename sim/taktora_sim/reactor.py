@@ -235,11 +235,8 @@ class SimReactor:
 
     def _take_fired(self) -> list[int]:
         self._woken = False
-        fired = self._fired
-        if fired:
-            self._fired = []
-            if len(fired) > 1:
-                fired.sort()
+        fired, self._fired = self._fired, []
+        fired.sort()
         return fired
 
     def _advance(self, fired: list[int] | None) -> None:

@@ -40,6 +40,7 @@ contained (REQ_0124). ``stop``: any failure ends it. ``continue``: none does.
 """
 
 DONE, STOPPED, FAILED = 0, 1, 2
+_CONTAINED = (Exception, KeyboardInterrupt, SystemExit)
 _LOG = logging.getLogger("taktora.executor")
 _CONTINUE, _STOP_CHAIN = ItemFlow.CONTINUE, ItemFlow.STOP_CHAIN
 
@@ -155,6 +156,16 @@ def _follows(fault: TaskFaultState) -> bool:
     return isinstance(fault, Faulted) and isinstance(fault.reason, ExecutorFaulted)
 
 
+def _outcome_of(unit: Unit, flow: object) -> int:
+    """Return how an item ended that returned ``flow``."""
+    if flow is None or flow is _CONTINUE:
+        return DONE
+    if flow is _STOP_CHAIN:
+        return STOPPED
+    unit.error = TypeError(f"item {unit.item_id!r} returned {flow!r}; execute returns an ItemFlow or None")
+    return FAILED
+
+
 # req: REQ_0062, REQ_0072, REQ_0124, REQ_0854
 class Conduct:
     """Carries tasks out on behalf of one executor.
@@ -239,16 +250,15 @@ class Conduct:
                 hook(unit.task.id, unit.app_id, unit.app_instance_id)
         try:
             flow = unit.execute(unit.context)
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            if self.fail_fast.tripped:
-                raise
-            unit.error = error
-            return FAILED
-        if flow is None or flow is _CONTINUE:
-            return DONE
-        if flow is _STOP_CHAIN:
-            return STOPPED
-        unit.error = TypeError(f"item {unit.item_id!r} returned {flow!r}; execute returns an ItemFlow or None")
+        except _CONTAINED as error:
+            return self._contain(unit, error)
+        return DONE if flow is None else _outcome_of(unit, flow)
+
+    def _contain(self, unit: Unit, error: BaseException) -> int:
+        """Keep what an item raised for ``settle``, unless it is the end of the process on its way out."""
+        if self.fail_fast.tripped:
+            raise error
+        unit.error = error
         return FAILED
 
     def settle(self, unit: Unit, outcome: int) -> None:
@@ -270,7 +280,7 @@ class Conduct:
 
     def run_inline(self, ready: list[Task]) -> None:
         """Run the tasks of a wake one after the other in this thread."""
-        faults, telemetry_ns, invoke = self.faults, self.telemetry_ns, self.invoke
+        faults, telemetry_ns = self.faults, self.telemetry_ns
         post_execute, is_plain = self._post_execute, self._is_plain
         try:
             for task in ready:
@@ -280,15 +290,18 @@ class Conduct:
                     continue
                 # The usual case, in place: _run_routed for one healthy item, without a call but the item's own.
                 task.faulted = False
-                task.ok = True
-                task.started_ns = task.pre_ns = started_ns = telemetry_ns()
-                outcome = invoke(unit)
+                task.pre_ns = started_ns = telemetry_ns()
+                try:
+                    flow = unit.execute(unit.context)
+                except _CONTAINED as error:
+                    outcome = self._contain(unit, error)
+                else:
+                    outcome = DONE if flow is None else _outcome_of(unit, flow)
                 if outcome:
                     self.settle(unit, outcome)
-                    task.ok = outcome != FAILED
                 task.took_ns = took_ns = telemetry_ns() - started_ns
                 for hook in post_execute:
-                    hook(task.id, started_ns, took_ns, task.ok)
+                    hook(task.id, started_ns, took_ns, outcome != FAILED)
                 limit_ns = task.budget_ns
                 if limit_ns is not None and took_ns > limit_ns:
                     faults.breach(task, took_ns, limit_ns)

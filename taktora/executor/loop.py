@@ -110,7 +110,7 @@ class Wakes:
         self._ready: list[Task] = []
         self._positions: list[int] = []
         self._end_ns: int | None = None
-        self.wakes = 0
+        self._wakes = 0
         self.outside: Exception | None = None
         """What the reactor threw in or the caller's predicate raised: not ours, hence not a broken invariant."""
 
@@ -126,7 +126,7 @@ class Wakes:
         # What a wake needs is bound here, and what a run without limits needs not is asked for with one test.
         stoppable, timer, wait, now_ns, ready = self._stoppable, self._timer, self._wait, self._now_ns, self._ready
         run, fold, conduct = self._run, self._conduct.fold, self._conduct
-        modelled, timeless = self._modelled, self._modelled.timeless if self._modelled is not None else None
+        modelled = self._modelled
         collect_fired = self._sources.collect_fired
         budget_ns, most, predicate = self._iteration_budget_ns, limit.wakes, limit.predicate
         limited = limit != Limit()
@@ -152,19 +152,20 @@ class Wakes:
                     self._collect_grid(now)
             if ready:
                 begun_ns = 0 if budget_ns is None else conduct.budget_ns()
-                if modelled is None or timeless is None or timeless():
+                if modelled is None or modelled.timeless():
                     run(ready)
                 else:
                     yield from modelled.run(ready)
                 if budget_ns is not None:
                     self._check_iteration(conduct.budget_ns() - begun_ns, budget_ns)
                 fold(ready)
-                ready.clear()
                 if conduct.error is not None:
                     raise conduct.error
-                self.wakes += 1
-                if self.wakes == most:
-                    return
+                if limited:
+                    self._wakes += 1
+                    if self._wakes == most:
+                        return
+                ready.clear()
             if limited and self._is_over(predicate):
                 return
 
