@@ -137,9 +137,9 @@ class ImageOutput(NamedTuple):
 class ImagePort:
     """The application's end: inputs as they arrive, outputs as they are committed, and the cycle that paces both.
 
-    It is a ``CycleSource``: the tasks on it run once per completed cycle. The first run counts the cycles before it as
-    skipped, so that a task's ``cycle_index`` plus all its skipped slots is the bus's ``cycle_index``, until the gateway
-    restarts and begins at 0 again. An application that did not run for several cycles gets the newest record only, and
+    It is a ``CycleSource``: the tasks on it run once per completed cycle. The index of a task's run plus the slots it
+    has skipped so far is the bus's ``cycle_index`` less that of its first run, which is 0 for an application that is
+    there from the first cycle on. A gateway that restarts begins at 0 again. An application that did not run for several cycles gets the newest record only, and
     none when newer ones were lost behind it: the next one comes within a cycle.
 
     Args:
@@ -175,7 +175,7 @@ class ImagePort:
         self.record = b""
         """The newest record; the inputs begin at :attr:`inputs_at`."""
         self.missed = 0
-        """Cycles that completed and were never seen here."""
+        """Cycles since the first one seen that completed and were never seen here."""
         self.undelivered = 0
         """Output records that the gateway lost because it did not run."""
         count = len(layout.subdevices)
@@ -208,7 +208,7 @@ class ImagePort:
         last = self.cycle_index
         index, self.at_ns, wc_ok = _HEAD_IN.unpack_from(newest)
         self.record, self.cycle_index, self.wc_ok = newest, index, bool(wc_ok)
-        if index <= last:  # a gateway that has restarted
+        if index <= last or last < 0:  # the first one, or a gateway that has restarted
             self._all_fresh_index, self._fresh_index, last = -1, [-1] * len(self._fresh_index), index - 1
         self._note_validity(newest[self._head_at], index)
         self.missed += index - last - 1

@@ -54,7 +54,7 @@ def test_a_slice_must_lie_in_the_image_of_a_known_subdevice(routing: EthercatRou
 
 @pytest.mark.verifies("REQ_0327")
 def test_a_channel_must_hold_its_slice() -> None:
-    with Rig() as rig, pytest.raises(ConfigurationError, match="max_payload_size is 1, but .* takes 2 bytes"):
+    with Rig() as rig, pytest.raises(ConfigurationError, match=r"max_payload_size is 1, but .* takes 2 bytes"):
         rig.connector.create_reader(ChannelDescriptor("keys", tx(0x1003, 0, 12), 1), bytes)
 
     assert ethercat_channel("keys", tx(0x1003, 0, 12)).max_payload_size == 2
@@ -65,7 +65,7 @@ def test_two_writers_may_not_own_the_same_bits_unless_it_is_allowed() -> None:
     with Rig() as rig:
         rig.writer("first", rx(0x1002, 0, 4))
         rig.writer("neighbour", rx(0x1002, 4, 4))
-        with pytest.raises(ConfigurationError, match="shares bits with .* of channel 'first'"):
+        with pytest.raises(ConfigurationError, match=r"shares bits with .* of channel 'first'"):
             rig.writer("second", rx(0x1002, 3, 2))
     world = World(1)
     bus = FakeBus(world, options().plan().layout())
@@ -142,18 +142,16 @@ def test_a_full_way_out_is_back_pressure_and_degraded_until_it_is_empty() -> Non
         rig.start().run_ms(2)
         rig.bus.fails = True
         rig.run_ms(1)
-        sent = 0
+        for number in range(2):
+            lamp.send(bytes([number, 0]))
+            rig.run_ms(0.01)
         with pytest.raises(BackPressure, match="full with 2 messages"):
-            for _ in range(100):
-                lamp.send(bytes([sent, 0]))
-                rig.run_ms(0.01)
-                sent += 1
+            lamp.send(b"\x07\x00")
         degraded = rig.walk()
         rig.bus.fails = False
         rig.bus.tell(Up())
         rig.run_ms(3)
 
-        assert sent == 2
         assert degraded == ["Up", "Degraded: backpressure: outbound bridge of ethercat is full"]
         assert rig.bus.output("lamps") == b"\x01\x00"
 
