@@ -139,8 +139,9 @@ class ImagePort:
 
     It is a ``CycleSource``: the tasks on it run once per completed cycle. The index of a task's run plus the slots it
     has skipped so far is the bus's ``cycle_index`` less that of its first run, which is 0 for an application that is
-    there from the first cycle on. A gateway that restarts begins at 0 again. An application that did not run for several cycles gets the newest record only, and
-    none when newer ones were lost behind it: the next one comes within a cycle.
+    there from the first cycle on. A gateway that restarts begins at 0 again. An application that did not run for
+    several cycles gets the newest record only, and none when newer ones were lost behind it: the next one comes within
+    a cycle.
 
     Args:
         transport: Where the ports are opened.
