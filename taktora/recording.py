@@ -33,7 +33,8 @@ class Recorder(Protocol):
 class LogRecorder:
     """The recorder of the real worlds: events go to the ``taktora.app`` logger, signals are not kept.
 
-    An outage is told once for each reason that it has, not again at each attempt to reconnect, and so is its end.
+    An outage is told once for each reason that it has, with the time of the next attempt to reconnect, not again at
+    each attempt, and so is its end.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,8 @@ class LogRecorder:
         else:
             told.clear()
         level = logging.INFO if reason is None else logging.WARNING
-        self._log.log(level, "%s is %s%s%s", connector, state, again, "" if reason is None else f": {reason}")
+        why = "" if reason is None else f": {reason}{getattr(health, 'outlook', '')}"
+        self._log.log(level, "%s is %s%s%s", connector, state, again, why)
 
 
 def _ignore(_value: float) -> None:

@@ -45,7 +45,10 @@ def worst_of(endpoints: Iterable[tuple[str, ConnectorHealth]]) -> ConnectorHealt
 
 def _all_down(pairs: list[tuple[str, ConnectorHealth]]) -> Down:
     since_ns = max(health.since_ns for _, health in pairs if isinstance(health, Down))
-    return Down(_first_fault(pairs), since_ns)
+    tries_ns = [
+        health.retry_at_ns for _, health in pairs if isinstance(health, Down) and health.retry_at_ns is not None
+    ]
+    return Down(_first_fault(pairs), since_ns, min(tries_ns, default=None))
 
 
 def _first_fault(pairs: Iterable[tuple[str, ConnectorHealth]]) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Final, NamedTuple, TypeAlias
 
@@ -62,11 +62,22 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """Nothing flows since ``since_ns``; sends are refused with ``LinkDown``."""
+    """Nothing flows since ``since_ns``; sends are refused with ``LinkDown``.
+
+    ``retry_at_ns`` is when the gateway next tries to connect, if it does so by itself; it tells two of them not apart.
+    """
 
     reason: object
     since_ns: int
+    retry_at_ns: int | None = field(default=None, compare=False)
     kind: ClassVar[ConnectorHealthKind] = ConnectorHealthKind.DOWN
+
+    @property
+    def outlook(self) -> str:
+        """What follows the reason in a log: ``; next try in 0.1 s``, counted from ``since_ns``; "" if there is none."""
+        if self.retry_at_ns is None:
+            return ""
+        return f"; next try in {max(0, self.retry_at_ns - self.since_ns) / 1e9:.3g} s"
 
 
 # req: REQ_0230

@@ -269,14 +269,16 @@ class Link(Generic[R, In, Out]):
         if self._policy is not None and delay_ns is None:
             reason = f"{EXHAUSTED} after: {reason}"
         self.gate.close_link(reason)
-        self._aggregate.move(Down(reason, self._clock.now_ns()), self.name)
+        now_ns = self._clock.now_ns()
+        retry_at_ns = None if delay_ns is None else now_ns + delay_ns
+        self._aggregate.move(Down(reason, now_ns, retry_at_ns), self.name)
         self.room.notify()  # the outbound item drops what is left
         self.alarm.cancel()
         if self._policy is None:
             return
         self.driver.close()
-        if delay_ns is not None:
-            self.alarm.set(self._clock.now_ns() + delay_ns)
+        if retry_at_ns is not None:
+            self.alarm.set(retry_at_ns)
 
     def on_alarm(self) -> None:
         """Do what the alarm was set for: reconnect when Down, recover when Degraded."""

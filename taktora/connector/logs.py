@@ -31,7 +31,7 @@ class LoggingAdapter(Observer, ExecutionMonitor):
         def log(event: HealthEvent) -> None:
             source, target = event.source.kind, event.target.kind
             reason = getattr(event.target, "reason", "")
-            suffix = f": {reason}" if reason else ""
+            suffix = f": {reason}{getattr(event.target, 'outlook', '')}" if reason else ""
             self._logger.log(_LEVELS[target], "%s: %s -> %s%s", name, source.value, target.value, suffix)
 
         monitor.add_listener(log)

@@ -40,6 +40,24 @@ def test_an_outage_is_one_line_and_one_when_it_is_back(
 
 
 @pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("retry_at_ns", "outlook"),
+    [
+        pytest.param(1_108_000_000, "; next try in 0.108 s", id="soon"),
+        pytest.param(31_000_000_000, "; next try in 30 s", id="later"),
+        pytest.param(0, "; next try in 0 s", id="now"),
+        pytest.param(None, "", id="never"),
+    ],
+)
+def test_an_outage_says_when_the_next_try_comes(
+    retry_at_ns: int | None, outlook: str, monitor: HealthMonitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor.transition_to(Down("can0 is down: no such device", 1_000_000_000, retry_at_ns))
+
+    assert caplog.messages == [f"can/plant is Down: can0 is down: no such device{outlook}"]
+
+
+@pytest.mark.verifies("REQ_8510")
 def test_another_reason_within_an_outage_is_told_once(monitor: HealthMonitor, caplog: pytest.LogCaptureFixture) -> None:
     monitor.transition_to(Down("bus-off", 0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 import threading
 import time
 import tracemalloc
@@ -42,6 +43,7 @@ from taktora.connector import (
     Sent,
 )
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora.recording import LogRecorder
 from taktora.runtime import Runtime
 from taktora.testing.mock_can import MockCanInterface
 from tests.patience import PATIENCE_S
@@ -543,6 +545,23 @@ def test_a_full_inbound_bridge_drops_counts_and_degrades_once() -> None:
         assert first == [b"0", b"\x01"]
         assert values(reader) == [b"later"]
         assert bench.kinds() == ["Up", "Degraded", "Up"]
+
+
+@pytest.mark.verifies("REQ_0633", "REQ_8510")
+def test_an_interface_that_is_down_says_when_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    with Bench(reconnect_policy=lambda _random: FixedPolicy(20 * MS)) as bench:
+        LogRecorder().watch(bench.connector.monitor)
+        bench.start()
+
+        with caplog.at_level(logging.INFO, "taktora.app"):
+            bench.mock.inject_state(CanIfaceState.DOWN, "Network is down")
+            bench.run()
+        down = bench.events[-1].target
+        bench.run(20 * MS)
+
+        assert caplog.messages == ["can is Down: can0 is down: Network is down; next try in 0.02 s"]
+        assert isinstance(down, Down)
+        assert down.retry_at_ns == bench.events[-1].at_ns
 
 
 @pytest.mark.verifies("REQ_0608")

@@ -42,6 +42,16 @@ def test_worst_of_two(endpoints: list[ConnectorHealth], expected: ConnectorHealt
 
 
 @pytest.mark.verifies("REQ_0630")
+def test_all_down_says_when_the_first_of_them_is_tried_again() -> None:
+    downs = [Down("cable", 2, 40), Down("dust", 9, 30), Down("gone", 5)]
+
+    worst = worst_of(zip("abc", downs, strict=True))
+
+    assert isinstance(worst, Down)
+    assert (worst.since_ns, worst.retry_at_ns) == (9, 30)
+
+
+@pytest.mark.verifies("REQ_0630")
 def test_reason_that_names_its_endpoint_is_kept() -> None:
     reason = ("iface", "can1")
 
