@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_runtime"]
 
-_RUN = struct.Struct("<BQ")
+_pack_run = struct.Struct("<BQ").pack
 
 
 # req: REQ_8010, REQ_8013
@@ -67,20 +67,27 @@ def _abort_world() -> None:
     raise WorldAborted(msg)
 
 
+class _Recorders(dict[str, "Recorder"]):
+    """The recorder of each task by its id, made when the task first runs."""
+
+    def __init__(self, world: World, executor: str) -> None:
+        super().__init__()
+        self._trace = world.trace
+        self._executor = executor
+
+    def __missing__(self, task_id: str) -> Recorder:
+        recorder = self[task_id] = self._trace.channel(f"executor/{self._executor}/{task_id}", "run")
+        return recorder
+
+
 class _Tracer(ExecutionMonitor):
     """Records each run of a task: whether it succeeded and the time it took."""
 
     def __init__(self, world: World, name: str) -> None:
-        self._world = world
-        self._name = name
-        self._recorders: dict[str, Recorder] = {}
+        self._recorders = _Recorders(world, name)
 
     def post_execute(self, task_id: str, started_at_ns: int, took_ns: int, ok: bool) -> None:  # noqa: ARG002
-        recorder = self._recorders.get(task_id)
-        if recorder is None:
-            path = f"executor/{self._name}/{task_id}"
-            recorder = self._recorders[task_id] = self._world.trace.channel(path, "run")
-        recorder(_RUN.pack(ok, took_ns))
+        self._recorders[task_id](_pack_run(ok, took_ns))
 
 
 class _WorldRun:

@@ -198,11 +198,10 @@ class SimulatedCanBus:
         """Sum of the durations of all completed frames, intermission included."""
         return self._load.busy_ns
 
-    def request(self) -> None:
+    def request(self, now_ns: int) -> None:
         """Have the next start of frame decided, now or when the bus is free; called while the bus is quiet."""
         self.is_quiet = False
-        now_ns, free_at_ns = self._now_ns(), self._free_at_ns
-        self._post_at(max(now_ns, free_at_ns), self._arbitrate, _AFTER_ALL)
+        self._post_at(max(now_ns, self._free_at_ns), self._arbitrate, _AFTER_ALL)
 
     def _busy_now(self, since_ns: int, now_ns: int) -> int:
         current = self._current
@@ -272,5 +271,5 @@ class SimulatedCanBus:
         if self.is_quiet:
             for node in self._nodes:
                 if node.queue:
-                    self.request()
+                    self.request(now_ns)
                     break

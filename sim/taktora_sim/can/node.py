@@ -134,9 +134,10 @@ class CanNode:
         if self.is_up:
             can_id, _, extended, remote, _, _ = frame
             rank, rx_id = _ranked(can_id, extended, remote)
-            self.queue.append(_new_tuple(Pending, (rank, frame, self._now_ns(), origin, hidden, rx_id)))
+            now_ns = self._now_ns()
+            self.queue.append(_new_tuple(Pending, (rank, frame, now_ns, origin, hidden, rx_id)))
             if self.bus.is_quiet:
-                self.bus.request()
+                self.bus.request(now_ns)
 
     def set_up(self, is_up: bool) -> None:
         """Take the host interface down (queue lost, every open socket told) or up again."""
