@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from taktora.ethercat.pdo import PdoEntry, SubDeviceMap
 
@@ -30,7 +31,8 @@ _ACKNOWLEDGE_EVERY = 100
 _MOST_SPINS = 5000
 
 
-class SdoWrite(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SdoWrite:
     """One SDO download: to which SubDevice, where, and the bytes."""
 
     address: int

@@ -1,0 +1,324 @@
+"""The one cycle of an EtherCAT bus for every world: a generator over a driver that says when it wants to go on.
+
+Whoever steps it decides how the time passes: an executor's alarm on virtual time, or an absolute sleep in a process of
+its own. It holds no thread and reads no clock but the one given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from taktora.clock import Clock
+from taktora.connector.health import ConnectorHealthKind, Degraded, Down, Up
+from taktora.connector.reconnect import ReconnectPolicy
+from taktora.errors import ConfigurationError, ConnectorError
+from taktora.ethercat.copies import OutputCopies
+from taktora.ethercat.driver import AlState, BringUp, BusDriver, Exchange, Steps
+from taktora.ethercat.health import AgedOutputs, BusHealth, LowWorkingCounter, bring_up_failed, cycle_failed
+from taktora.ethercat.image import BusListener, CycleRecord, Validity
+from taktora.ethercat.options import BusPlan
+from taktora.ethercat.output_age import OutputAges
+from taktora.ethercat.recovery import recover_bus
+from taktora.ethercat.scheduler import CycleScheduler
+from taktora.ethercat.supervision import AlSupervision
+from taktora.ethercat.wkc import LowCounterPolicy
+
+__all__ = ["CycleRunner", "OutputSource", "run_bus"]
+
+_UP, _DEGRADED = ConnectorHealthKind.UP, ConnectorHealthKind.DEGRADED
+_OUTPUT_INCREMENT: Final = 2
+
+
+class OutputSource(Protocol):
+    """Where the runner takes the outputs from that were staged for it; asked once per cycle, in the runner's thread."""
+
+    def collect(self, outputs: bytearray, renewed: bytearray) -> None:
+        """Copy in what was staged last.
+
+        Args:
+            outputs: The whole output image; left alone when nothing was staged since the last call.
+            renewed: One byte per SubDevice; set to non-zero for those renewed since the last call, to 0 for the rest.
+        """
+        ...
+
+
+def run_bus(
+    plan: BusPlan,
+    driver: BusDriver,
+    clock: Clock,
+    listener: BusListener,
+    source: OutputSource,
+    make_policy: Callable[[], ReconnectPolicy],
+) -> Steps[None]:
+    """Bring the bus up and run its cycle until that ends for good; yields absolute ns of ``clock`` to go on at.
+
+    Returns after a final Down: first bring-up failed, policy exhausted, or interface gone. Closing the generator leaves
+    the driver open.
+    """
+    return CycleRunner(plan, driver, clock, listener, source, make_policy).run()
+
+
+class CycleRunner:
+    """State of :func:`run_bus`; buffers are made once and reused in every cycle.
+
+    Args:
+        plan: What the bus consists of and how it is run.
+        driver: The MainDevice; not brought up yet.
+        clock: The driver's clock.
+        listener: Told of every cycle attempt and every move of health.
+        source: Staged outputs.
+        make_policy: A fresh policy for each recovery episode.
+    """
+
+    def __init__(
+        self,
+        plan: BusPlan,
+        driver: BusDriver,
+        clock: Clock,
+        listener: BusListener,
+        source: OutputSource,
+        make_policy: Callable[[], ReconnectPolicy],
+    ) -> None:
+        layout = plan.layout()
+        count = len(layout.subdevices)
+        self._plan = plan
+        self._driver = driver
+        self._clock = clock
+        self._now = clock.now_ns
+        self._listener = listener
+        self._source = source
+        self._make_policy = make_policy
+        self._layout = layout
+        self._staged = bytearray(plan.safe_outputs())
+        self._renewed = bytearray(count)
+        self._inputs = bytearray(layout.input_bytes)
+        self._validity = bytearray(count)
+        self._all_fresh = bytes((Validity.FRESH,)) * count
+        self._outputs: tuple[tuple[int, memoryview, memoryview, bytes], ...] = ()
+        self._sources: tuple[tuple[int, memoryview, int, int], ...] = ()
+        with_outputs = [place.position for place in layout.subdevices if place.output_bits]
+        self._ages = OutputAges(count, with_outputs, plan.max_output_age_cycles)
+        self._copies = OutputCopies(plan.copies, layout)
+        self._counter = LowCounterPolicy(plan.degraded_after_cycles)
+        self._supervision = AlSupervision(plan, driver, clock)
+        self._health = BusHealth(listener.on_health, self._now())
+        self._found = BringUp(0, 0)
+        self._expected = 0
+        self._low: LowWorkingCounter | None = None
+        self._trouble_ns: int | None = None
+        self._troubled = False
+        self.scheduler: Final = CycleScheduler(plan.cycle_time_ns)
+        self.cycle_index = 0
+        """Index of the next attempt at an exchange."""
+
+    # req: REQ_0842
+    def run(self) -> Steps[None]:
+        """Return the generator; once."""
+        self._driver.on_emergency = self._listener.on_emergency
+        try:
+            self._adopt((yield from self._driver.bring_up()))
+        except ConnectorError as error:
+            self._health.move(Down(bring_up_failed(error), self._now()))
+            return
+        self._health.move(Up())
+        try:
+            while True:
+                if not (yield from self._cycle()) and not (yield from self._recover()):
+                    return
+        finally:
+            self._supervision.stop()
+
+    # req: REQ_0265, REQ_0267, REQ_0317
+    def _cycle(self) -> Steps[bool]:
+        """Wait for the next slot and exchange; False when the segment must be brought up again."""
+        arrived_ns = begun_ns = self._now()
+        due_ns = self.scheduler.due_ns
+        if due_ns is not None and due_ns > arrived_ns:
+            begun_ns = yield from self._wait(due_ns)
+        elif self._supervision.due_ns <= arrived_ns:
+            self._supervise()  # always late: it must not starve
+        self.scheduler.poll(begun_ns)
+        phase_wait_ns = begun_ns - arrived_ns if begun_ns > arrived_ns else None
+        self._compose()
+        cycle_index = self.cycle_index
+        self.cycle_index = cycle_index + 1
+        try:
+            exchange = yield from self._driver.exchange()
+        except ConnectorError as error:
+            self._report_fault(cycle_index, phase_wait_ns, error)
+            return False
+        at_ns = self._now()
+        matches = self._counter.judge(exchange.working_counter, self._expected)
+        if matches and not self._troubled:
+            inputs = self._inputs
+            for _, view, start, stop in self._sources:
+                inputs[start:stop] = view
+            validity = self._all_fresh
+        else:
+            validity = yield from self._take_what_is_fresh(matches)
+        self._listener.on_cycle(
+            CycleRecord(
+                cycle_index, at_ns, bytes(self._inputs), validity, exchange.wire_round_ns, phase_wait_ns, matches
+            )
+        )
+        return True if matches and not self._troubled else self._review(cycle_index, exchange, matches, at_ns)
+
+    def _wait(self, due_ns: int) -> Steps[int]:
+        """Wait for the slot, supervising meanwhile; return the instant reached."""
+        supervision = self._supervision
+        while True:
+            now_ns = self._now()
+            if supervision.due_ns <= now_ns:
+                self._supervise()
+                now_ns = self._now()
+            if now_ns >= due_ns:
+                return now_ns
+            yield min(due_ns, supervision.due_ns) if supervision.busy else due_ns
+
+    # req: REQ_8150, REQ_8154
+    def _compose(self) -> None:
+        """Write the outputs of the coming exchange: the staged ones, the safe ones of who is not live, the copies."""
+        self._source.collect(self._staged, self._renewed)
+        if self._ages.advance(self._renewed):
+            self._follow_ages()
+        live = self._ages.live
+        for place, view, staged, safe in self._outputs:
+            view[:] = staged if live[place] else safe
+        self._copies.run(self._inputs)
+
+    def _follow_ages(self) -> None:
+        """Want SAFE-OP for those whose outputs are aged and OP for the rest; an exchange comes before the request."""
+        aged = self._ages.aged()
+        for place in range(len(self._layout.subdevices)):
+            wanted = AlState.SAFE_OP if place in aged else AlState.OP
+            if self._supervision.wanted[place] is not wanted:
+                self._supervision.want(place, wanted)
+        self._troubled = True
+        self._expect()
+
+    def _supervise(self) -> None:
+        self._supervision.step()
+        if not self._supervision.settled or self._troubled:
+            self._troubled = True
+            self._settle()
+
+    def _take_what_is_fresh(self, matches: bool) -> Steps[bytes]:
+        """Read the inputs of those who took part; on a low counter the AL states say who that is."""
+        supervision, validity = self._supervision, self._validity
+        if not matches:
+            yield from supervision.look()
+        count = len(validity)
+        stale = set() if matches else {place for place in range(count) if supervision.is_absent(place)}
+        if not matches and not stale:
+            stale = {place for place, _, _, _ in self._sources}
+        for place in range(count):
+            if place not in stale:
+                validity[place] = Validity.FRESH
+            elif validity[place]:
+                validity[place] = Validity.STALE
+        for place, view, start, stop in self._sources:
+            if validity[place] == Validity.FRESH:
+                self._inputs[start:stop] = view
+        return bytes(validity)
+
+    # req: REQ_0320
+    def _review(self, cycle_index: int, exchange: Exchange, matches: bool, at_ns: int) -> bool:
+        """Draw the conclusions from a cycle that is not plainly good; False when it has been bad for too long."""
+        if matches:
+            if not self._supervision.settled and not self._supervision.busy and self._low is not None:
+                self._supervision.hurry()  # those who were away are seen again: in which state?
+            self._low = None
+        else:
+            self._low = LowWorkingCounter(cycle_index, exchange.working_counter, self._expected)
+        self._troubled = True
+        self._settle()
+        if matches and self._supervision.complaint() is None:
+            self._trouble_ns = None
+            self._troubled = self._health.kind is not _UP
+            return True
+        if self._trouble_ns is None:
+            self._trouble_ns = at_ns
+        timeout_ns = self._plan.low_counter_timeout_ns
+        return timeout_ns is None or at_ns - self._trouble_ns < timeout_ns or self._health.kind is not _DEGRADED
+
+    # req: REQ_0319, REQ_0320, REQ_8150
+    def _settle(self) -> None:
+        """Make health say what is the matter, or Up when nothing is any more."""
+        self._expect()
+        low = self._low if self._counter.degraded else None
+        reason = low or self._aged() or self._supervision.complaint()
+        if reason is not None:
+            if self._health.kind is _UP:
+                self._health.move(Degraded(reason))
+        elif self._low is None and self._supervision.settled:
+            self._health.move(Up())
+
+    def _aged(self) -> AgedOutputs | None:
+        for place in self._ages.aged():
+            return AgedOutputs(str(self._plan.subdevices[place]), self._ages.age(place) or 0)
+        return None
+
+    def _expect(self) -> None:
+        """A SubDevice held in SAFE-OP may stop counting its outputs; that is no low counter."""
+        expected = self._found.expected_wkc
+        for place, wanted in enumerate(self._supervision.wanted):
+            if wanted is AlState.SAFE_OP:
+                expected -= min(_OUTPUT_INCREMENT, self._plan.subdevices[place].expected_wkc)
+        self._expected = max(0, expected)
+
+    # req: REQ_0331
+    def _report_fault(self, cycle_index: int, phase_wait_ns: int | None, error: ConnectorError) -> None:
+        validity = self._validity
+        for place, value in enumerate(validity):
+            if value == Validity.FRESH:
+                validity[place] = Validity.STALE
+        self._listener.on_cycle(
+            CycleRecord(cycle_index, self._now(), bytes(self._inputs), bytes(validity), None, phase_wait_ns, False)
+        )
+        if self._health.kind is _UP:
+            self._health.move(Degraded(cycle_failed(error)))
+
+    def _recover(self) -> Steps[bool]:
+        self._supervision.stop()
+        for _, view, _, safe in self._outputs:
+            view[:] = safe
+        recovered = yield from recover_bus(self._driver, self._clock, self._make_policy(), self._health, self._adopt)
+        self.scheduler.resume(self._now())
+        return recovered
+
+    def _adopt(self, found: BringUp) -> None:
+        """Take over a segment that has just been brought up: images, expectation, and outputs that nobody renewed."""
+        outputs: list[tuple[int, memoryview, memoryview, bytes]] = []
+        sources: list[tuple[int, memoryview, int, int]] = []
+        staged = memoryview(self._staged)
+        for place, sub in zip(self._layout.subdevices, self._plan.subdevices, strict=True):
+            if place.output_bits:
+                view = _fitting(self._driver.outputs(place.address), place.output_bytes, f"outputs of {sub}")
+                start = place.output_offset
+                outputs.append((place.position, view, staged[start : start + place.output_bytes], sub.safe_outputs))
+            if place.input_bits:
+                view = _fitting(self._driver.inputs(place.address), place.input_bytes, f"inputs of {sub}")
+                start = place.input_offset
+                sources.append((place.position, view, start, start + place.input_bytes))
+        self._outputs, self._sources = tuple(outputs), tuple(sources)
+        self._copies.bind({self._layout.subdevices[place].address: view for place, view, _, _ in outputs})
+        self._found = found
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._source.collect(self._staged, self._renewed)  # what was staged during the outage is an old command
+        self._ages.restart()
+        self._counter.reset()
+        self._supervision.restart()
+        self._low = self._trouble_ns = None
+        self._troubled = True
+        self._expect()
+
+
+def _fitting(view: memoryview | None, size: int, what: str) -> memoryview:
+    if view is None:
+        raise ConfigurationError(f"{what}: mapped, but the SubDevice is not on the bus; correct the PDO map or the bus")
+    if len(view) != size:
+        raise ConfigurationError(f"{what}: {len(view)} bytes on the bus and {size} in the PDO map; correct the map")
+    return view

@@ -1,0 +1,134 @@
+"""The AL states of the SubDevices while the bus runs: read between exchanges, and put right one by one."""
+
+from __future__ import annotations
+
+from taktora.clock import Clock
+from taktora.errors import ConnectorError
+from taktora.ethercat.driver import AlState, BusDriver, Steps, SubDeviceState
+from taktora.ethercat.health import NotOperational
+from taktora.ethercat.options import BusPlan
+
+__all__ = ["RECHECK_NS", "REPAIR_NS", "AlSupervision"]
+
+RECHECK_NS = 1_000_000_000
+"""From one look at the AL states to the next while all is well."""
+REPAIR_NS = 100_000_000
+"""Likewise while somebody is not in the state wanted."""
+
+
+# req: REQ_0319
+class AlSupervision:
+    """Which state each SubDevice of the plan is in and which one is wanted: OP, or SAFE-OP while its outputs are aged.
+
+    A working counter that matches does not show OP: a SubDevice that fell back to SAFE-OP (watchdog, a cable that was
+    off for a moment) may go on counting. Hence the look at the AL states, and the request that brings it back.
+
+    Args:
+        plan: The SubDevices.
+        driver: The MainDevice.
+        clock: Its clock.
+    """
+
+    def __init__(self, plan: BusPlan, driver: BusDriver, clock: Clock) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._subdevices = plan.subdevices
+        self._place_of = {
+            place if sub.position is None else sub.position: place for place, sub in enumerate(plan.subdevices)
+        }
+        count = len(plan.subdevices)
+        self.wanted = [AlState.OP] * count
+        self._found = [AlState.OP] * count
+        self._codes = [0] * count
+        self._job: Steps[None] | None = None
+        self._step_ns = 0
+        self._next_ns = 0
+        self.settled = True
+        """Everybody was in the state wanted when last looked at."""
+
+    @property
+    def due_ns(self) -> int:
+        """When :meth:`step` has something to do."""
+        return self._next_ns if self._job is None else self._step_ns
+
+    @property
+    def busy(self) -> bool:
+        """A look or a request is under way."""
+        return self._job is not None
+
+    def want(self, place: int, state: AlState) -> None:
+        """Have a SubDevice brought to ``state`` from the next step on."""
+        self.wanted[place] = state
+        self._compare()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Look at the states at the next step."""
+        self._next_ns = 0
+
+    def restart(self) -> None:
+        """The segment has been brought up: everybody is in OP."""
+        self.stop()
+        for place in range(len(self.wanted)):
+            self.wanted[place] = self._found[place] = AlState.OP
+            self._codes[place] = 0
+        self.settled = True
+        self._next_ns = self._clock.now_ns() + RECHECK_NS
+
+    def stop(self) -> None:
+        """Leave off what is under way."""
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+
+    def step(self) -> None:
+        """Go one step on with a look at all states and the requests that follow from it."""
+        if self._job is None:
+            self._job = self._put_right()
+        try:
+            self._step_ns = self._job.send(None)
+        except (StopIteration, ConnectorError):
+            # A lost frame shows in the next exchange; here it only ends this look.
+            self._job = None
+            self._next_ns = self._clock.now_ns() + (RECHECK_NS if self.settled else REPAIR_NS)
+
+    def look(self) -> Steps[None]:
+        """Read all states at once; what is under way goes first, its result counts."""
+        if self._job is None:
+            try:
+                self.note((yield from self._driver.survey()))
+            except ConnectorError:
+                return
+
+    def note(self, states: tuple[SubDeviceState, ...]) -> None:
+        """Take what a survey found; positions that are not in the plan are no concern."""
+        for state in states:
+            place = self._place_of.get(state.position)
+            if place is not None:
+                self._found[place] = state.state
+                self._codes[place] = state.al_status_code
+        self._compare()
+
+    def is_absent(self, place: int) -> bool:
+        """Whether a SubDevice did not answer, or not from a state in which its inputs are good."""
+        found = self._found[place]
+        return found is not AlState.OP and not (found is AlState.SAFE_OP and self.wanted[place] is AlState.SAFE_OP)
+
+    def complaint(self) -> NotOperational | None:
+        """Return who answers and is not in OP, the first on the bus; None if nobody, or if nobody wants it there."""
+        for place, found in enumerate(self._found):
+            if self.wanted[place] is AlState.OP and found not in (AlState.OP, AlState.NONE):
+                return NotOperational(str(self._subdevices[place]), found, self._codes[place])
+        return None
+
+    def _compare(self) -> None:
+        self.settled = self._found == self.wanted
+
+    def _put_right(self) -> Steps[None]:
+        self.note((yield from self._driver.survey()))
+        for place, wanted in enumerate(self.wanted):
+            if self._found[place] not in (wanted, AlState.NONE):
+                done = yield from self._driver.request_state(self._subdevices[place].address, wanted)
+                if done:
+                    self._found[place] = wanted
+                    self._compare()
