@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Self, TypeAlias
 
 from taktora.connector.reconnect import ExponentialBackoff, RandomSource, ReconnectPolicy
 from taktora.errors import ConfigurationError
@@ -143,6 +143,12 @@ class EthercatConnectorOptions:
         for copy in self.copies:
             self.check_slice(copy.source)
             self.check_slice(copy.target)
+
+    @classmethod
+    def of_plan(cls, plan: BusPlan) -> Self:
+        """Return options that make ``plan``; what a plan does not have is the default."""
+        found = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name != "subdevices"}
+        return cls(pdo_map=plan.subdevices, **found)
 
     def plan(self) -> BusPlan:
         """Return what driver and runner need."""
