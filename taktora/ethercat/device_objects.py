@@ -23,6 +23,7 @@ DEVICE_TYPES: Final = {"cia402": 0x0002_0192}
 
 _MODULAR_DEVICE: Final = 0x0000_1389
 _LEAST_ASSIGNABLE: Final = 4
+_LEAST_MAPPABLE: Final = 16
 _SDO_TYPES: Final = {
     "u8": (DataType.UNSIGNED8, 8),
     "u16": (DataType.UNSIGNED16, 16),
@@ -51,9 +52,10 @@ def build_dictionary(spec: DeviceSpec) -> ObjectDictionary:
         _add_array(dictionary, index, name, DataType.UNSIGNED16, 16, indices, assign, room=_LEAST_ASSIGNABLE)
     for pdo in (*rx, *tx):
         access = READ_ONLY if pdo.fixed else config
+        room = 0 if access == READ_ONLY else _LEAST_MAPPABLE
         words = tuple(entry.word for entry in pdo.entries)
         name = pdo.name or f"PDO mapping 0x{pdo.index:04X}"
-        _add_array(dictionary, pdo.index, name, DataType.UNSIGNED32, 32, words, access)
+        _add_array(dictionary, pdo.index, name, DataType.UNSIGNED32, 32, words, access, room)
     _add_mapped(dictionary, rx, READ_WRITE | Access.RX_MAPPABLE, "Outputs")
     _add_mapped(dictionary, tx, READ_ONLY | Access.TX_MAPPABLE, "Inputs")
     _add_startup(dictionary, spec.startup_sdos)
