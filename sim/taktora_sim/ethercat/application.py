@@ -8,7 +8,6 @@ application does (refuse, abort, stay silent).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from taktora.ethercat.driver import AlState
@@ -16,7 +15,6 @@ from taktora.ethercat.network import DeviceSpec, IdentitySpec
 from taktora_sim.faults import FaultKind
 
 if TYPE_CHECKING:
-    from taktora_sim.faults import FaultKind
     from taktora_sim.world import World
 
 __all__ = ["Application", "EscPort", "NullApplication"]
@@ -105,10 +103,6 @@ class Application(Protocol):
 
     def mail(self, data: bytes) -> None:
         """Take the content of SyncManager 0's mailbox, padding included; the mailbox is empty again afterwards."""
-        ...
-
-    def fault_kinds(self) -> Mapping[str, FaultKind]:
-        """Return what else can go wrong: offered at the SubDevice's path beside the faults of the ESC."""
         ...
 
 
