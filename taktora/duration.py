@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from fractions import Fraction
 
-__all__ = ["format_duration", "parse_duration"]
+__all__ = ["advise_ns", "format_duration", "parse_duration"]
 
 _UNITS_NS = {
     "ns": 1,
@@ -51,3 +52,21 @@ def format_duration(time_ns: int) -> str:
     if not time_ns:
         return "0s"
     return f"{whole}.{fraction}{unit}" if fraction else f"{whole}{unit}"
+
+
+# req: REQ_8510
+def advise_ns(value: object) -> str:
+    """Return the way out for a ``value`` that stands where an int of nanoseconds belongs: that int, if there is one."""
+    exact: Fraction | None = None
+    if isinstance(value, str):
+        try:
+            exact = Fraction(parse_duration(value))
+        except ValueError:
+            exact = None
+    elif isinstance(value, timedelta):
+        exact = Fraction(value // timedelta(microseconds=1)) * 1000
+    elif isinstance(value, float) and value.is_integer():
+        exact = Fraction(value)
+    if exact is None:
+        return "give nanoseconds as an int, for example 1_000_000_000 for one second"
+    return f"give nanoseconds as an int: {exact.numerator:_}"

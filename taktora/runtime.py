@@ -79,6 +79,7 @@ class Runtime:
         recorder: Takes the signals and events that an application shows.
         backends: Injected protocol back-ends by protocol name; others are found by entry point.
         context: Whatever the world's back-ends need to know (the World); applications leave it alone.
+        apps: Names of the Apps that are bound to it now; each has its own.
     """
 
     world: str
@@ -91,6 +92,7 @@ class Runtime:
     recorder: Recorder = field(default_factory=LogRecorder)
     backends: dict[str, Any] = field(default_factory=dict)
     context: Any = None
+    apps: set[str] = field(default_factory=set)
 
     @classmethod
     def system(cls, transport: Literal["auto", "iceoryx2", "inprocess"] | Transport = "auto") -> Runtime:

@@ -14,6 +14,7 @@ import simpy
 from simpy.core import EmptySchedule, Infinity
 from simpy.events import NORMAL, URGENT, EventPriority
 
+from taktora.duration import advise_ns
 from taktora_sim.faults import FaultBoard, FaultPlan
 from taktora_sim.streams import Stream, StreamEntropy
 from taktora_sim.trace import Trace
@@ -83,7 +84,7 @@ class _Environment(simpy.Environment):
 def _check_ns(call: str, time_ns: float) -> None:
     """Refuse a float: once in the clock, it would be in every later instant and in no record of the trace."""
     if not isinstance(time_ns, int):
-        raise ValueError(f"{call}({time_ns!r}): virtual time is counted in integers; give nanoseconds as an int")
+        raise ValueError(f"{call}({time_ns!r}): virtual time is counted in integers; {advise_ns(time_ns)}")
 
 
 def _process(event: simpy.Event) -> None:

@@ -231,7 +231,14 @@ class App:
         if self._runtime is not None:
             msg = f"App {self.name!r} is bound already; close that binding first, or build a second App"
             raise ConfigurationError(msg)
+        if self.name in runtime.apps:
+            msg = (
+                f"App {self.name!r}: another App of this name is bound to the same runtime ({runtime.world}); close "
+                "that binding first, or give one of the two another name"
+            )
+            raise ConfigurationError(msg)
         self._runtime = runtime
+        runtime.apps.add(self.name)
         try:
             return BoundApp(self, runtime, _path(machine) or self.machine_path, _path(bench))
         except BaseException:
@@ -240,6 +247,8 @@ class App:
 
     def unbind(self) -> None:
         """Forget the runtime; called when a binding closes."""
+        if self._runtime is not None:
+            self._runtime.apps.discard(self.name)
         self._runtime = None
 
     def main(self, arguments: list[str] | None = None) -> None:

@@ -198,6 +198,25 @@ def test_an_item_that_fails_on_purpose_ends_the_run_with_its_reason() -> None:
             bound.close()
 
 
+@pytest.mark.verifies("REQ_8021", "REQ_8510")
+def test_two_apps_of_one_name_in_one_world_are_refused_by_name_until_the_first_is_closed() -> None:
+    def build() -> App:
+        app = App("pick")
+        app.channel("parts", int)
+        return app
+
+    with World() as world:
+        with (
+            build().bind(world.runtime),
+            pytest.raises(
+                ConfigurationError, match=r"App 'pick': another App of this name .* \(sim\); close that binding first"
+            ),
+        ):
+            build().bind(world.runtime)
+        with build().bind(world.runtime) as again:
+            assert again.app.runtime is world.runtime
+
+
 @pytest.mark.verifies("REQ_8021")
 @pytest.mark.parametrize("transport", ["inprocess", pytest.param("iceoryx2", marks=LINUX)])
 def test_an_executor_that_fails_ends_the_whole_application_at_once(transport: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -83,6 +84,29 @@ def test_time_that_is_no_integer_or_runs_backwards_is_refused(call: Callable[[Wo
         call(world)
 
     assert (world.now_ns(), world.step()) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "way_out"),
+    [
+        pytest.param("1s", "int: 1_000_000_000", id="text"),
+        pytest.param("soon", "int, for example 1_000_000_000 for one second", id="no-duration"),
+        pytest.param(timedelta(milliseconds=1.5), "int: 1_500_000", id="timedelta"),
+        pytest.param(2e6, "int: 2_000_000", id="whole-float"),
+        pytest.param(0.5, "int, for example 1_000_000_000 for one second", id="float"),
+        pytest.param(None, "int, for example 1_000_000_000 for one second", id="nothing"),
+    ],
+)
+@pytest.mark.verifies("REQ_8510")
+def test_a_time_that_is_no_integer_is_answered_with_the_one_to_write(value: object, way_out: str) -> None:
+    world = World()
+
+    with pytest.raises(ValueError, match=r"^run_for\(.*\): virtual time is counted in integers; ") as ran:
+        world.run_for(value)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^call_at\(.*\): virtual time is counted in integers; ") as called:
+        world.call_at(value, lambda: None)  # type: ignore[arg-type]
+
+    assert [str(caught.value).partition("; give nanoseconds as an ")[2] for caught in (ran, called)] == [way_out] * 2
 
 
 @pytest.mark.verifies("REQ_8000")
