@@ -55,6 +55,8 @@ class ChannelDrops:
 
     def take_grown(self) -> dict[str, int]:
         """Return the counts, by name and in its order, that have grown since the last call."""
+        if not self._grown:  # asked for at every inbound wake, and there is hardly ever one
+            return {}
         with self._lock:
             grown = {channel: self._counts[channel] for channel in sorted(self._grown)}
             self._grown.clear()

@@ -291,8 +291,10 @@ class Link(Generic[R, In, Out]):
     def note_drops(self) -> None:
         """Report a channel's inbound drops, once per threshold and recovery; recovery begins after the last one."""
         grown = self.drops.take_grown()
+        if not grown:
+            return
         reported = [self._latch_of(channel).note(count) for channel, count in grown.items()]
-        if grown and not any(reported):
+        if not any(reported):
             self._aggregate.prolong_condition(f"inbound {self.name}", self.options.recovery_window_ns)
 
     # req: REQ_0607
