@@ -78,6 +78,7 @@ class MockBusDriver:
         self._wire_round_ns = wire_round_ns
         self._found = BringUp(3, 1)
         self._failure: str | None = None
+        self._survey_failure: str | None = None
         self._answers: deque[Answer] = deque()
         self._default_wkc: int | None = None
         self._recoveries: deque[BringUp | str] = deque()
@@ -143,6 +144,11 @@ class MockBusDriver:
     def with_object(self, address: int, index: int, subindex: int, data: bytes) -> Self:
         """Give a SubDevice an object; reading any other raises an SDO abort."""
         self._objects[address, index, subindex] = data
+        return self
+
+    def with_failing_surveys(self, reason: str = "no frame came back") -> Self:
+        """Let every ``survey`` raise ``StackError(reason)`` from now on."""
+        self._survey_failure = reason
         return self
 
     def with_refused_state(self, address: int, state: AlState) -> Self:
@@ -224,6 +230,8 @@ class MockBusDriver:
         self.survey_calls += 1
         if self._clock is not None:
             yield self._clock.now_ns() + self._wire_round_ns
+        if self._survey_failure is not None:
+            raise StackError(self._survey_failure)
         found = [
             SubDeviceState(
                 subdevice.position, subdevice.state, bool(subdevice.al_status_code), subdevice.al_status_code
