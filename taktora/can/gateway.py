@@ -26,6 +26,7 @@ __all__ = ["CanLinkDriver"]
 _log: Final = logging.getLogger(__name__)
 # What a NamedTuple's own constructor does in the end, in half the time; for what is made once per frame.
 _new_tuple = tuple.__new__
+_IDENTIFIERS_KEPT = 4096
 
 
 class _Match(NamedTuple):
@@ -61,6 +62,7 @@ class CanLinkDriver:
         self._clock = clock
         self._link: Link[CanRouting, CanFrame, CanFrame] | None = None
         self._matches: tuple[_Match, ...] = ()
+        self._wanted: dict[tuple[int, bool], tuple[RawChannelWriter, ...]] = {}
         self._generation = -1
         self._is_widened = False
         self._retired: list[RawChannelWriter] = []
@@ -139,16 +141,24 @@ class CanLinkDriver:
         if remote:
             self.unmatched += 1
             return
-        found = False
-        for wants_extended, value, mask, writer, _ in self._matches:
-            if wants_extended == extended and (value ^ can_id) & mask == 0:
-                found = True
-                try:
-                    writer.send_raw_bytes(data)
-                except BackPressure:
-                    self.undelivered += 1
-        if not found:
+        writers = self._wanted.get((can_id, extended))
+        if writers is None:
+            writers = self._find_writers(message)
+        for writer in writers:
+            try:
+                writer.send_raw_bytes(data)
+            except BackPressure:
+                self.undelivered += 1
+        if not writers:
             self.unmatched += 1
+
+    def _find_writers(self, frame: CanFrame) -> tuple[RawChannelWriter, ...]:
+        """Match ``frame`` against all channels, once per identifier; a bus can send more of those than are kept."""
+        if len(self._wanted) >= _IDENTIFIERS_KEPT:
+            self._wanted.clear()
+        found = tuple(match.writer for match in self._matches if match.wants(frame))
+        self._wanted[frame.can_id, frame.extended] = found
+        return found
 
     # req: REQ_0608
     def channels_of(self, frame: CanFrame) -> list[str]:
@@ -161,6 +171,7 @@ class CanLinkDriver:
     def _compile_matches(self) -> None:
         channels = self.link.inbound_channels
         self._generation = channels.generation
+        self._wanted.clear()
         self._matches = tuple(
             _Match(
                 channel.routing.can_id.is_extended,

@@ -45,8 +45,11 @@ class LocalNotifier:
         if self._closed:
             raise closed_error(self.service)
         listeners = self._event.listeners
-        for listener in listeners:
-            listener.tell()
+        for listener in listeners:  # tell, in place
+            listener._pending.append(None)  # noqa: SLF001 - the two classes are one mechanism
+            waker = listener._waker  # noqa: SLF001
+            if waker is not None:
+                waker()
         return len(listeners)
 
     def close(self) -> None:
