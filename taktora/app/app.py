@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from taktora.app.handles import Channel, Reader, Signal, Writer
+from taktora.app.needs import require_extras
 from taktora.codec import JsonCodec
 from taktora.errors import ConfigurationError
 from taktora.recording import SEVERITIES, Severity
@@ -237,6 +238,7 @@ class App:
                 "that binding first, or give one of the two another name"
             )
             raise ConfigurationError(msg)
+        require_extras(self, runtime.world, runtime.backends)
         self._runtime = runtime
         runtime.apps.add(self.name)
         try:

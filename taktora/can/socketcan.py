@@ -32,6 +32,7 @@ from taktora.can.interface import (
 )
 from taktora.clock import Clock, SystemClock
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora.extras import missing_text
 
 __all__ = ["PythonCanBus", "SocketCanInterface", "open_bus", "require_python_can"]
 
@@ -249,10 +250,7 @@ def require_python_can() -> Any:
     try:
         import can
     except ImportError as error:
-        raise ConfigurationError(
-            "a real CAN interface needs python-can, which is not installed: "
-            "pip install 'taktora[can]', or 'taktora[all]' for everything"
-        ) from error
+        raise ConfigurationError(f"a real CAN interface {missing_text(['can'])}") from error
     return can
 
 

@@ -44,7 +44,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         found = point.load()
     except ImportError as error:
-        return _stand_in(point.name, missing_extra(error))
+        return _stand_in(point.name, missing_extra(error, point.name))
     except AttributeError as error:
         return _stand_in(point.name, f"cannot be loaded: {error}")
     command = typer.main.get_command(found)

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from taktora.extras import EXTRAS, missing_text, not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-EXTRAS = {
-    "typer": "cli",
-    "click": "cli",
-    "rich": "cli",
-    "simpy": "sim",
-    "can": "can",
-    "cantools": "can",
-}
-"""The extra of taktora that brings a third-party module."""
+_NEEDS: Final = {"sim": ("typer", "rich", "simpy"), "trace": ("typer", "rich")}
+"""Modules that a command of ours imports before it looks at its arguments."""
 
 
-def missing_extra(error: ImportError) -> str:
-    """Return the one sentence for a module that cannot be imported: what is missing and what to install."""
+def missing_extra(error: ImportError, command: str = "") -> str:
+    """Return the one sentence for a module that cannot be imported: all that ``command`` lacks, and what to install."""
     name = (error.name or str(error)).partition(".")[0]
     if name in EXTRAS:
-        missing = f"needs the module {name}, which is not installed: python -m pip install 'taktora[{EXTRAS[name]}]'"
-        return f"{missing}, or 'taktora[all]' for everything"
+        also = [module for module in not_installed(_NEEDS.get(command, ())) if module != name]
+        return missing_text([name, *also])
     return f"cannot be loaded: {error}"
 
 
@@ -35,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         from taktora.cli.group import build
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"taktora {missing_extra(error)}\n")
+        words = sys.argv[1:] if argv is None else argv
+        command = next((word for word in words if not word.startswith("-")), "")
+        sys.stderr.write(f"taktora {missing_extra(error, command)}\n")
         raise SystemExit(2) from None
     build()(args=None if argv is None else list(argv), prog_name="taktora")
 

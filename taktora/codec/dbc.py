@@ -25,6 +25,7 @@ import msgspec
 
 from taktora.codec.base import Codec
 from taktora.errors import CodecError, ConfigurationError, PayloadOverflow
+from taktora.extras import missing_text
 
 __all__ = ["Dbc", "DbcCodec", "DbcMessage", "DbcSignal", "load_dbc"]
 
@@ -385,7 +386,7 @@ def _parse(source: Path) -> Any:
     try:
         import cantools
     except ImportError as error:
-        raise ConfigurationError("reading a DBC needs cantools: pip install 'taktora[can]'") from error
+        raise ConfigurationError(f"reading a DBC {missing_text(['cantools'])}") from error
     text = source.read_text(encoding="cp1252", errors="replace")
     # cantools warns of twins on its logger and goes on; they are refused below with their lines.
     logger = logging.getLogger("cantools.database.can.database")

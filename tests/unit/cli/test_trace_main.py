@@ -95,6 +95,22 @@ def test_without_typer_one_sentence_names_the_extra() -> None:
 
 
 @pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("blocked", "named"),
+    [
+        pytest.param({"typer", "simpy"}, "modules typer and simpy, which are", id="before-the-group"),
+        pytest.param({"simpy"}, "module simpy, which is", id="one"),
+    ],
+)
+def test_all_that_a_command_lacks_is_named_at_once(blocked: set[str], named: str) -> None:
+    done = run_without(blocked, "sim", "run", "app.py")
+
+    extras = "cli,sim" if len(blocked) > 1 else "sim"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"needs the {named} not installed: python -m pip install 'taktora[{extras}]', {ALL}\n" in done.stderr
+
+
+@pytest.mark.verifies("REQ_8510")
 def test_the_help_shows_the_whole_extra_of_a_command_that_cannot_be_loaded() -> None:
     done = run_without({"simpy"}, "--help")
 
