@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taktora.errors import StackError
+from taktora.ethercat.coe import abort_text
 from taktora.ethercat.driver import AlState, SubDeviceState
 from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
 
@@ -80,10 +81,10 @@ def wrong_size(position: int, sub: SubDeviceMap, what: str, found_bytes: int, ex
     )
 
 
-def sdo_failed(sub: str, what: str, index: int, subindex: int, code: int, text: str) -> StackError:
-    """An SDO transfer was aborted; ``what`` is ``read`` or ``write``, ``code`` the abort code with its text."""
+def sdo_failed(sub: str, what: str, index: int, subindex: int, code: int) -> StackError:
+    """An SDO transfer was aborted with ``code``; ``what`` is ``read`` or ``write``."""
     return StackError(
-        f"SDO {what} of 0x{index:04X}:{subindex:02X} of {sub}: abort 0x{code:08X} ({text}); "
+        f"SDO {what} of 0x{index:04X}:{subindex:02X} of {sub}: abort {abort_text(code)}; "
         "check index, type and value, and in which state the device takes it"
     )
 

@@ -25,7 +25,7 @@ class SdoErrors:
         pysoem = self._pysoem
         what, index, subindex = self._call
         if isinstance(error, pysoem.SdoError):
-            raise text.sdo_failed(self._subdevice, what, index, subindex, error.abort_code, error.desc) from error
+            raise text.sdo_failed(self._subdevice, what, index, subindex, error.abort_code) from error
         causes = {pysoem.WkcError: "no answer in its mailbox", pysoem.MailboxError: "refused by its mailbox"}
         if isinstance(error, (pysoem.WkcError, pysoem.MailboxError, pysoem.PacketError)):
             detail = getattr(error, "desc", "")
