@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
+from taktora.app.ethercat import BusCycle, EthercatBus
 from taktora.app.handles import Channel, Reader, Signal, Writer
 from taktora.app.needs import require_extras
 from taktora.codec import JsonCodec
@@ -79,6 +80,8 @@ class Declaration:
     reader: Reader[Any] | None = None
     period_ns: int = 0
     budget_ns: int | None = None
+    bus: str | None = None
+    """EtherCAT bus on whose cycle it runs."""
 
 
 @dataclass(slots=True)
@@ -136,6 +139,7 @@ class App:
         caller = Path(inspect.stack()[1].filename).resolve().parent
         self.machine_path = None if machine is None else caller / machine
         self.buses: dict[str, CanBus] = {}
+        self.segments: dict[str, EthercatBus] = {}
         self.channels: dict[str, tuple[Channel[Any], Codec]] = {}
         self.signals: list[Signal] = []
         self.declarations: list[Declaration] = []
@@ -152,6 +156,11 @@ class App:
     def can(self, name: str) -> CanBus:
         """Return the CAN bus ``name`` of the machine file."""
         return self.buses.setdefault(name, CanBus(name))
+
+    # req: REQ_8151
+    def ethercat(self, name: str) -> EthercatBus:
+        """Return the EtherCAT bus ``name`` of the machine file."""
+        return self.segments.setdefault(name, EthercatBus(name))
 
     def channel(
         self,
@@ -185,20 +194,36 @@ class App:
         return handle
 
     def cyclic(
-        self, *, every_ms: float, budget_us: float | None = None, executor: str = "main"
+        self,
+        *,
+        every_ms: float | None = None,
+        on: BusCycle | None = None,
+        budget_us: float | None = None,
+        executor: str = "main",
     ) -> Callable[[Item], Item]:
-        """Declare an item that runs every ``every_ms`` on the absolute grid.
+        """Declare an item that runs every ``every_ms`` on the absolute grid, or after each cycle of an EtherCAT bus.
+
+        Items on one bus's cycle run as one chain: inputs, the items in the order of their declaration, outputs. If one
+        of them raises or stops the chain, or the executor hangs, no outputs are renewed, and the bus makes them safe
+        (REQ_8150). Their budgets add up to one for the chain.
 
         Args:
             every_ms: Period in ms, above 0.
+            on: The cycle of a device (``axis.cycle``) in place of a period of its own.
             budget_us: Execution time in us beyond which the task is faulted; None: no limit.
             executor: Executor it runs on; each has a thread of its own in the real worlds.
         """
-        period_ns = round(every_ms * 1_000_000)
+        if (every_ms is None) == (on is None):
+            given = "neither" if on is None else "both"
+            raise ConfigurationError(f"App {self.name!r}: cyclic() takes every_ms or on, {given} given")
+        budget_ns = None if budget_us is None else round(budget_us * 1_000)
+        if on is not None:
+            bus = self._bus_of(on)
+            return lambda item: self._declare(item, "cyclic", executor, None, budget_ns=budget_ns, bus=bus)
+        period_ns = round((every_ms or 0) * 1_000_000)
         if period_ns <= 0:
             msg = f"App {self.name!r}: every_ms is {every_ms}, expected more than 0"
             raise ConfigurationError(msg)
-        budget_ns = None if budget_us is None else round(budget_us * 1_000)
         return lambda item: self._declare(item, "cyclic", executor, None, period_ns, budget_ns)
 
     def on(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
@@ -267,13 +292,35 @@ class App:
         reader: Reader[Any] | None,
         period_ns: int = 0,
         budget_ns: int | None = None,
+        bus: str | None = None,
     ) -> Item:
         task_id = getattr(item, "__name__", type(item).__name__)
         if any(known.task_id == task_id for known in self.declarations):
             msg = f"App {self.name!r}: two items are called {task_id!r}; names of items are unique within an App"
             raise ConfigurationError(msg)
-        self.declarations.append(Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns))
+        if bus is not None:
+            self._check_executor(bus, task_id, executor)
+        self.declarations.append(Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns, bus))
         return item
+
+    def _bus_of(self, cycle: object) -> str:
+        if not isinstance(cycle, BusCycle):
+            msg = f"App {self.name!r}: on={cycle!r} is no cycle; give that of a device: on=axis.cycle"
+            raise ConfigurationError(msg)
+        if cycle.bus not in self.segments:
+            msg = f"App {self.name!r}: on= names the cycle of {cycle.bus!r}, which is no EtherCAT bus of this App"
+            raise ConfigurationError(f"{msg}; use a handle of its own")
+        return cycle.bus
+
+    def _check_executor(self, bus: str, task_id: str, executor: str) -> None:
+        """All items on one cycle are one chain, hence on one executor."""
+        for known in self.declarations:
+            if known.bus == bus and known.executor != executor:
+                msg = (
+                    f"App {self.name!r}: item {task_id!r} on executor {executor!r} and item {known.task_id!r} on "
+                    f"{known.executor!r} are on the cycle of {bus!r}"
+                )
+                raise ConfigurationError(f"{msg}, whose items run as one chain; put them on one executor")
 
 
 def _path(given: str | T) -> Path | T:

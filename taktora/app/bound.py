@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from taktora.app.app import App, Context, Declaration
 from taktora.app.bench import Bench, load_bench
+from taktora.app.bind_ethercat import CycleHead, bind_ethercat, commit_item, cycle_budget_ns
 from taktora.app.can import bind_can
 from taktora.app.handles import Channel, Reader
 from taktora.app.machine import Machine, load_machine
@@ -19,6 +20,7 @@ from taktora.executor import ExecutableItem, Executor, ItemFlow, Observer, Stopp
 from taktora.transport.base import ListenerPort, event_service_name
 
 if TYPE_CHECKING:
+    from taktora.app.ethercat import EthercatBus
     from taktora.codec.base import Codec
     from taktora.codec.dbc import Dbc
     from taktora.executor import Context as ExecutorContext
@@ -127,6 +129,7 @@ class BoundApp:
     def _tell_unheard(self) -> None:
         """Say which readers heard nothing: a sender that never spoke is not lost, and should not go unnoticed."""
         readers = [reader for bus in self.app.buses.values() for reader, _message in bus.readers]
+        readers += [reader for segment in self.app.segments.values() for reader in segment.readers.values()]
         channels = [channel for channel, _codec in self.app.channels.values()]
         for reader in (*readers, *channels) if self._ran else ():
             if not reader.received:
@@ -147,6 +150,8 @@ class BoundApp:
                 reader.detach()
             for writer, _message in bus.writers:
                 writer.detach()
+        for segment in self.app.segments.values():
+            segment.detach()
         for channel, _codec in self.app.channels.values():
             channel.writer.detach()
             channel.detach()
@@ -159,10 +164,35 @@ class BoundApp:
             signal.attach(self.runtime.recorder)
         for bus in self.app.buses.values():
             bind_can(self, bus, machine_folder, bench_folder)
+        for segment in self.app.segments.values():
+            bind_ethercat(self, segment, machine_folder, bench_folder)
         for channel, codec in self.app.channels.values():
             self._open_channel(channel, codec)
+        chained: set[str] = set()
         for declaration in self.app.declarations:
-            self._executor(declaration.executor).add(self._item(declaration), declaration.task_id)
+            if declaration.bus is None:
+                self._executor(declaration.executor).add(self._item(declaration), declaration.task_id)
+            elif declaration.bus not in chained:
+                chained.add(declaration.bus)
+                self._add_chain(self.app.segments[declaration.bus])
+        for segment in self.app.segments.values():
+            if segment.devices and segment.name not in chained:
+                self._add_chain(segment)  # nobody runs on its cycle: somebody has to take the inputs
+
+    # req: REQ_8151
+    def _add_chain(self, segment: EthercatBus) -> None:
+        """Add the chain that runs in each cycle of a bus: inputs, items in order of declaration, outputs."""
+        declarations = [each for each in self.app.declarations if each.bus == segment.name]
+        port, devices = segment.image, list(segment.devices.values())
+        commit = commit_item(port, devices)
+        if commit is not None and not declarations:
+            device = next(each for each in devices if each.output_type is not None)
+            msg = f"App {self.app.name!r}: {segment.name}.{device.label} has outputs and no item runs on its cycle"
+            raise ConfigurationError(f"{msg}; declare one with @app.cyclic(on=...cycle), it stands behind them")
+        items: list[ExecutableItem] = [CycleHead(port, cycle_budget_ns(segment.name, declarations))]
+        items += [_AppItem(self.app, declaration) for declaration in declarations]
+        executor = self._executor(declarations[0].executor if declarations else MAIN)
+        executor.add_chain(items if commit is None else [*items, commit], f"{segment.name}.cycle")
 
     def _open_channel(self, channel: Channel[Any], codec: Codec) -> None:
         runtime, size = self.runtime, channel.max_payload_size
@@ -210,10 +240,11 @@ class _StopAll(Observer):
 
 def _machine(app: App, given: Path | Machine | None) -> Machine:
     if given is None:
-        if app.buses:
-            names = ", ".join(sorted(app.buses))
-            msg = f"App {app.name!r} uses CAN bus {names} and no machine file; give App(..., machine='machine.yaml')"
-            raise ConfigurationError(msg)
+        used = [f"CAN bus {name}" for name in sorted(app.buses)]
+        used += [f"EtherCAT bus {name}" for name in sorted(app.segments)]
+        if used:
+            msg = f"App {app.name!r} uses {', '.join(used)} and no machine file"
+            raise ConfigurationError(f"{msg}; give App(..., machine='machine.yaml')")
         return Machine(machine=app.name)
     return load_machine(given) if isinstance(given, Path) else given
 
@@ -224,11 +255,15 @@ class _AppItem(ExecutableItem):
     def __init__(self, app: App, declaration: Declaration) -> None:
         self._app = app
         self._declaration = declaration
+        if declaration.bus is not None:
+            self.task_id = declaration.task_id  # its name in the chain
         self._run = declaration.item
         self._context: Context | None = None
 
     def declare_triggers(self, declarer: TriggerDeclarer) -> None:
         declaration = self._declaration
+        if declaration.bus is not None:
+            return  # the head of the chain has the trigger
         if declaration.reader is not None:
             declarer.subscriber(declaration.reader.port)
         else:

@@ -27,7 +27,7 @@ class BusRequest:
         folder: Folder that paths inside ``spec`` are relative to.
         interface: Network interface named by the bench file, if it names one.
         simulated: The bench file says that the segment is simulated.
-        settings: What the bench file says about the simulated segment (its plants), as plain data.
+        settings: What the bench file says about a simulated segment: by label of a device, its plant as plain data.
         settings_folder: Folder that paths inside ``settings`` are relative to.
     """
 

@@ -274,7 +274,8 @@ class _SegmentPart:
     def register_with(self, executor: Executor) -> None:
         self._items.register_with(executor)
         if isinstance(self._bus, PacedBus):
-            self._bus.register_with(executor)
+            for item in self._bus.items():
+                executor.add(item)
 
 
 class _AliveItem(ExecutableItem):

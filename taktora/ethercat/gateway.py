@@ -20,7 +20,7 @@ from taktora.ethercat.image import CycleRecord, CyclicBus, SubDeviceImage, Valid
 from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePublisher, ImageRouting
 from taktora.ethercat.routing import EthercatRouting
 from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
-from taktora.executor import Executor
+from taktora.executor import ExecutableItem
 from taktora.transport.channel import RawChannelWriter, RawSample
 
 __all__ = ["Alive", "BusLink", "BusMessage", "EthercatLinkDriver", "PacedBus", "SliceWrite"]
@@ -34,8 +34,8 @@ _NOT_IN_OP: Final = "the bus is not in OP yet"
 class PacedBus(CyclicBus, Protocol):
     """A bus that items of the gateway's executor step; one in a process of its own has none."""
 
-    def register_with(self, executor: Executor) -> None:
-        """Add the items; once, before the run and before ``start``."""
+    def items(self) -> tuple[ExecutableItem, ...]:
+        """Return what the gateway adds to its executor before the run."""
         ...
 
 

@@ -1,0 +1,190 @@
+"""Binds the EtherCAT buses of an App: plan, connector, the bus behind it, images and slices; it sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from taktora.app.app import Declaration
+from taktora.app.bench import EthercatBacking
+from taktora.app.ethercat import Device, EthercatBus
+from taktora.app.files import nearest
+from taktora.errors import CodecError, ConfigurationError
+from taktora.ethercat.backend import BusRequest
+from taktora.ethercat.connector import EthercatConnector, ethercat_channel
+from taktora.ethercat.entries import placed
+from taktora.ethercat.image_channel import ImagePort
+from taktora.ethercat.options import EthercatConnectorOptions
+from taktora.ethercat.resolve import resolve, routing_of
+from taktora.ethercat.slice_codec import SliceCodec
+from taktora.ethercat.typed import TypedImage
+from taktora.executor import Context, ExecutableItem, TriggerDeclarer
+
+if TYPE_CHECKING:
+    from taktora.app.bound import BoundApp
+    from taktora.ethercat.entries import Direction
+    from taktora.ethercat.network import ChannelSpec, DeviceSpec, EthercatBusSpec
+    from taktora.ethercat.pdo import SubDeviceMap
+
+__all__ = ["CycleHead", "bind_ethercat", "commit_item", "cycle_budget_ns"]
+
+
+def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench_folder: Path) -> None:
+    """Build the connector of one bus, register it with the host and give the App's handles their ends.
+
+    Raises:
+        ConfigurationError: unknown bus, device, channel or field, or nothing stands behind the bus.
+    """
+    runtime = bound.runtime
+    spec = bound.machine.ethercat_bus(bus.name, f"App {bound.app.name!r}")
+    backing = bound.bench.ethercat.get(bus.name, EthercatBacking())
+    options = EthercatConnectorOptions.of_plan(resolve(spec))
+    images = [_image(bus, device, spec, options) for device in bus.devices.values()]
+    channels = {channel: _channel(bus, channel, spec) for channel in (*bus.readers, *bus.writers)}
+    request = BusRequest(
+        bus=bus.name,
+        node=bound.app.name,
+        options=options,
+        spec=spec,
+        folder=machine_folder,
+        interface=backing.interface,
+        simulated=backing.simulated,
+        settings=dict(backing.plant),
+        settings_folder=bench_folder,
+    )
+    connector = EthercatConnector(
+        runtime,
+        options,
+        runtime.backend("ethercat")(runtime, request),
+        SliceCodec(),
+        name=bus.name,
+        overlapping=[f"{bus.name}.{each.name}" for each in spec.channels if each.allow_overlap],
+    )
+    bound.host.register(connector)
+    for channel, reader in bus.readers.items():
+        descriptor = ethercat_channel(reader.name, routing_of(spec, channels[channel]))
+        reader.attach(connector.create_reader(descriptor, int), runtime.recorder)
+    if images or any(each.bus == bus.name for each in bound.app.declarations):
+        port = connector.open_image([image.position for image in images if image.outputs is not None])
+        bus.port = port
+        for image in images:
+            image.attach(port)
+    for channel, writer in bus.writers.items():
+        descriptor = ethercat_channel(writer.name, routing_of(spec, channels[channel]))
+        writer.bit_length = descriptor.routing.bit_length
+        writer.attach(connector.create_writer(descriptor, int))
+
+
+class _Image(NamedTuple):
+    """What a declared device needs to be attached."""
+
+    device: Device[Any, Any]
+    position: int
+    inputs: TypedImage[Any] | None
+    outputs: TypedImage[Any] | None
+    first: Any
+
+    def attach(self, port: ImagePort) -> None:
+        self.device.attach(port, self.position, self.inputs, self.outputs, self.first)
+
+
+def _image(
+    bus: EthercatBus, device: Device[Any, Any], spec: EthercatBusSpec, options: EthercatConnectorOptions
+) -> _Image:
+    labels = [each.label for each in spec.devices]
+    if device.label not in labels:
+        raise ConfigurationError(f"bus {bus.name!r} has no device {device.label!r}; {nearest(device.label, labels)}")
+    position = labels.index(device.label)
+    found, sub = spec.devices[position], options.pdo_map[position]
+    inputs = _typed(bus, found, sub, "tx", device.input_type)
+    outputs = _typed(bus, found, sub, "rx", device.output_type)
+    if outputs is None:
+        return _Image(device, position, inputs, None, None)
+    try:
+        return _Image(device, position, inputs, outputs, outputs.decode(sub.safe_outputs))
+    except CodecError as error:
+        raise ConfigurationError(
+            f"{bus.name}.{device.label}: the safe outputs are no {outputs.record.__name__}: {error.cause}; correct "
+            "'safe' in the machine file, or the class"
+        ) from error
+
+
+def _typed(
+    bus: EthercatBus, device: DeviceSpec, sub: SubDeviceMap, direction: Direction, record: type[Any] | None
+) -> TypedImage[Any] | None:
+    if record is None:
+        return None
+    bits, what = (sub.input_bits, "inputs") if direction == "tx" else (sub.output_bits, "outputs")
+    entries = [entry for pdo in placed(device, direction) for entry in pdo.entries]
+    return TypedImage(record, entries, bits, f"{what} of {bus.name}.{device.label}")
+
+
+def _channel(bus: EthercatBus, name: str, spec: EthercatBusSpec) -> ChannelSpec:
+    channels = {channel.name: channel for channel in spec.channels}
+    if name not in channels:
+        raise ConfigurationError(f"bus {bus.name!r} has no channel {name!r}; {nearest(name, list(channels))}")
+    found = channels[name]
+    is_written = name in bus.writers
+    if is_written != (found.direction == "rx"):
+        right = "reader" if is_written else "writer"
+        what = "an input (tx)" if found.direction == "tx" else "an output (rx)"
+        raise ConfigurationError(f"channel {name!r} of bus {bus.name!r} is {what}; declare it with {right}()")
+    return found
+
+
+def cycle_budget_ns(bus: str, declarations: Sequence[Declaration]) -> int | None:
+    """Return the budget of all items on one cycle together; None: no limit.
+
+    Raises:
+        ConfigurationError: only some of them have one.
+    """
+    budgets = [each.budget_ns for each in declarations]
+    known = [budget for budget in budgets if budget is not None]
+    if not known:
+        return None
+    if len(known) < len(budgets):
+        without = ", ".join(each.task_id for each in declarations if each.budget_ns is None)
+        raise ConfigurationError(
+            f"items on the cycle of {bus!r} run as one chain with one budget; {without} has no budget_us: give one to "
+            "each item, or to none"
+        )
+    return sum(known)
+
+
+class CycleHead(ExecutableItem):
+    """The first item of the chain on a bus's cycle: its trigger has taken the inputs."""
+
+    def __init__(self, port: ImagePort, budget_ns: int | None) -> None:
+        self._port = port
+        self._budget_ns = budget_ns
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.cycle(self._port)
+        if self._budget_ns is not None:
+            declarer.budget(self._budget_ns)
+
+    def execute(self, context: Context) -> None:
+        """Do nothing: inputs are decoded when an item looks at them."""
+
+
+def commit_item(port: ImagePort, devices: Sequence[Device[Any, Any]]) -> ExecutableItem | None:
+    """Return the last item of the chain on a bus's cycle; None if the application writes no image."""
+    written = [device for device in devices if device.output_type is not None]
+    return _Commit(port, written) if written else None
+
+
+# req: REQ_8150, REQ_8151
+class _Commit(ExecutableItem):
+    """Encodes the outputs and stands behind them anew: only if all items before it ran."""
+
+    task_id = "commit"
+
+    def __init__(self, port: ImagePort, devices: Sequence[Device[Any, Any]]) -> None:
+        self._commit = port.commit
+        self._stage = [device.stage for device in devices]
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002
+        for stage in self._stage:
+            stage()
+        self._commit()
