@@ -67,6 +67,8 @@ class EepromInterface:
         self.extra_busy_ns = 0
         self.refused = 0
         """Number of active faults that let the EEPROM acknowledge nothing."""
+        self.corruptions = 0
+        """Number of active faults that let the checksum not fit."""
         self._on_reload = on_reload
         self._generation = 0
 
@@ -75,6 +77,10 @@ class EepromInterface:
         self._generation += 1
         self._memory[CONFIG:_END] = bytes(_END - CONFIG)
         self._set_status(_READS_8_BYTES | _TWO_ADDRESS_BYTES)
+        self._load()
+
+    def reload(self) -> None:
+        """Load the configuration again."""
         self._load()
 
     def word(self, address: int) -> int:
@@ -145,7 +151,9 @@ class EepromInterface:
             self._load()
 
     def _load(self) -> None:
-        sound = len(self.image) >= 16 and self._bytes(14, 1)[0] == sii_checksum(self._bytes(0, 14))
+        sound = (
+            len(self.image) >= 16 and not self.corruptions and self._bytes(14, 1)[0] == sii_checksum(self._bytes(0, 14))
+        )
         status = self._status() & ~(_CHECKSUM_ERROR | _NOT_LOADED)
         self._set_status(status if sound else status | _CHECKSUM_ERROR | _NOT_LOADED)
         self._on_reload(sound)

@@ -70,7 +70,7 @@ class Datagram(NamedTuple):
     command: int
     address: int
     data: bytes
-    index: int = 0
+    index: int = 0  # type: ignore[assignment] # the standard's word hides a method of tuples
     working_counter: int = 0
     interrupt: int = 0
     circulating: bool = False
@@ -123,7 +123,8 @@ def decode_frame(data: bytes) -> list[Datagram]:
         msg = f"{len(data)} bytes with EtherType {data[12:14].hex()} are no EtherCAT frame"
         raise FrameError(msg)
     end = HEADER_BYTES + (int.from_bytes(data[14:16], "little") & LENGTH_MASK)
-    at, more, datagrams = HEADER_BYTES, True, []
+    at, more = HEADER_BYTES, True
+    datagrams: list[Datagram] = []
     while more:
         if at + 12 > min(end, len(data)):
             msg = f"datagram {len(datagrams)} at byte {at} runs past the end of the frame ({len(data)} bytes)"

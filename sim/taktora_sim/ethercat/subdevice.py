@@ -1,17 +1,46 @@
-"""One simulated SubDevice: an ESC with the device behind it, and what can go wrong with it; it knows no frame."""
+"""One simulated SubDevice: an ESC with the device behind it and what decides between the two; it knows no frame.
+
+Options of the ESC in ``DeviceSpec.options`` (all devices):
+
+=======================  ==========================================================================================
+``device_emulation``     the ESC copies AL control to AL status; default: SII word 0, bit 8
+``transition_delay_ms``  time of each step upwards, 0
+``safe_op_delay_ms``     time from PRE-OP to SAFE-OP instead
+``op_wait_ms``           how long OP waits for the first outputs before 0x001B, 100
+``has_boot``             BOOT is supported, false
+``watchdog_to_safe_op``  watchdog expiry leads to SAFE-OP with 0x001B; default: unless emulated
+``watchdog_fixed``       accepts writes to the watchdog's registers and keeps the old values, false
+``fmmus``                number of FMMUs, 16
+``sync_managers``        number of SyncManagers, 16
+``ram_kb``               process RAM in KiB, 8
+``sii_busy_us``          time of each EEPROM command, 0
+``hot_connect``          not connected until the segment is told to, false
+=======================  ==========================================================================================
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from taktora.errors import ConfigurationError
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.network import DeviceSpec, IdentitySpec
+from taktora_sim.ethercat.alstate import AL_STATUS, AlMachine, AlOptions, AlStatusCode
 from taktora_sim.ethercat.application import Application
+from taktora_sim.ethercat.eeprom import EepromInterface
+from taktora_sim.ethercat.esc import Esc, RegisterWindow
+from taktora_sim.ethercat.syncmanager import SyncManager
+from taktora_sim.ethercat.watchdog import DIVIDER, WINDOW, SyncManagerWatchdog
+from taktora_sim.faults import Parameters
 
 if TYPE_CHECKING:
     from taktora_sim.world import World
 
 __all__ = ["SubDevice"]
+
+_MS = 1_000_000
+_ALIAS_WORD, _BOOT_WORD, _MAILBOX_WORD, _PROTOCOLS_WORD = 0x04, 0x14, 0x18, 0x1C
 
 
 class SubDevice:
@@ -20,7 +49,7 @@ class SubDevice:
     Args:
         world: Time, timers, faults and trace.
         path: ``ethercat/<bus>/<label>``.
-        spec: What it is; ``options`` of the ESC are listed in :mod:`taktora_sim.ethercat.esc`.
+        spec: What it is.
         application: What stands behind the ESC.
         sii: EEPROM image.
     """
@@ -29,16 +58,340 @@ class SubDevice:
         self.world = world
         self.path = path
         self.spec = spec
+        self.label = spec.label
         self.application = application
-        self.sii = bytearray(sii)
-        self.state = AlState.INIT
-        self.identity = spec.identity or IdentitySpec(vendor_id=0, product_code=0)
+        self.is_powered = True
+        self.refusals: list[tuple[AlState | None, int]] = []
+        """Active faults that refuse a transition: the state (None: each) and the AL status code (-1: no answer)."""
+        self.output_filters: list[Callable[[bytearray], bool]] = []
+        """Active faults of process data: may change the outputs, and return False to withhold them."""
+        self.input_filters: list[Callable[[bytearray], bool]] = []
+        """Active faults of process data: may change the inputs; False leaves what was read last."""
+        self.on_loops: Callable[[], None] = lambda: None
+        """Called when the loop control of a port has changed."""
+        self.wrong_identities: list[tuple[Parameters, IdentitySpec]] = []
+        """Active faults that make it another device."""
+        self._options = _Options(spec)
+        self._emulated = self._options.flag("device_emulation", len(sii) > 1 and bool(sii[1] & 1))
+        self._trace = world.trace.channel(path, "al-state")
+        self.esc = Esc(
+            self,
+            self._options.number("fmmus", 16, 1, 16),
+            self._options.number("sync_managers", 16, 1, 16),
+            self._options.number("ram_kb", 8, 1, 60),
+            self._mark,
+            self._channels_changed,
+        )
+        self.watchdog = SyncManagerWatchdog(world, self.esc.memory, self._watchdog_expired)
+        busy_ns = self._options.number("sii_busy_us", 0, 0, 1_000_000) * 1000
+        self.eeprom = EepromInterface(world, self.esc.memory, bytearray(sii), self._configuration_loaded, busy_ns)
+        self.esc.eeprom = self.eeprom
+        self.al = AlMachine(world, self.esc.memory, self, self._al_options())
+        self._to_safe_op = self._options.flag("watchdog_to_safe_op", not self._emulated)
+        self._watchdog_fixed = self._options.flag("watchdog_fixed", False)
+        self.is_configured = True
+        self._marked = self._outputs_new = self._inputs_fresh = self._channels_new = False
+        self._outputs_seen = self._outputs_live = False
+        self._feeds_watchdog = False
+        self._output_view: memoryview | None = None
+        self._input_view: memoryview | None = None
+        self._raw_inputs: bytes | None = None
         application.attach(self)
+        self.power_on()
+
+    @property
+    def state(self) -> AlState:
+        """The AL state as shown in register 0x0130, without the error bit."""
+        return self.al.state
+
+    @property
+    def identity(self) -> IdentitySpec:
+        """What the device says it is."""
+        if self.wrong_identities:
+            return self.wrong_identities[-1][1]
+        return self.spec.identity or IdentitySpec(vendor_id=0, product_code=0)
+
+    @property
+    def has_hot_connect(self) -> bool:
+        return self._options.flag("hot_connect", False)
+
+    def set_window(self, window: RegisterWindow) -> None:
+        """Put a distributed clock behind the registers 0x0900 to 0x09FF.
+
+        Raises:
+            ConfigurationError: the specification says that the device has none.
+        """
+        if not self.spec.distributed_clock:
+            msg = f"{self.path}: a clock was given to a device without one; set distributed_clock in the machine file"
+            raise ConfigurationError(msg)
+        self.esc.set_window(window)
 
     def send_mail(self, data: bytes) -> bool:
-        """Queue mail for SyncManager 1."""
-        return len(data) == 0
+        """Queue mail for SyncManager 1; False when it is not configured, the mail too long, or 16 are waiting."""
+        return self.esc.syncs.post(data)
 
     def retreat(self, state: AlState, code: int) -> None:
-        """Fall back to ``state`` with an error."""
-        self.state = state if code else self.state
+        """Fall back to ``state`` with error bit and AL status code."""
+        self.al.retreat(state, code)
+
+    def power_off(self) -> None:
+        """Lose power: outputs become safe, nothing is answered."""
+        if self.is_powered:
+            self._make_safe("power lost")
+            self.is_powered = False
+
+    def power_on(self) -> None:
+        """Start with the registers reset, in INIT, with address 0."""
+        self.is_powered = True
+        self.is_configured = True
+        self._marked = self._outputs_new = self._inputs_fresh = self._channels_new = False
+        self._outputs_seen = self._outputs_live = False
+        self._output_view = self._input_view = self._raw_inputs = None
+        self.esc.reset(0x0F, emulated=self._emulated)
+        self.eeprom.reset()
+        self.watchdog.reset()
+        self.al.reset()
+        self.application.power_on()
+
+    def finish(self) -> None:
+        """Do what a frame has left to do, after it has passed."""
+        self._marked = self._inputs_fresh = False
+        if self._outputs_new:
+            self._outputs_new = False
+            self._take_outputs()
+        if self.al.requested is not None:
+            self.al.process()
+        if self._channels_new:
+            self._channels_new = False
+            self._check_channels()
+        mail = self.esc.syncs.take_mail()
+        if mail is not None:
+            self.application.mail(mail)
+
+    # What the ESC tells.
+
+    def al_requested(self, value: int) -> None:
+        self.al.requested = value
+        self._mark()
+
+    def watchdog_written(self) -> None:
+        if self._watchdog_fixed:
+            memory = self.esc.memory
+            memory[DIVIDER : DIVIDER + 2] = (2498).to_bytes(2, "little")
+            memory[WINDOW : WINDOW + 2] = (1000).to_bytes(2, "little")
+        self.watchdog.configure()
+
+    def loops_changed(self) -> None:
+        self.on_loops()
+
+    def outputs_written(self) -> None:
+        """Note that this frame has completed the outputs."""
+        self._outputs_new = True
+        if not self._marked:
+            self._mark()
+
+    # req: REQ_8105
+    def refresh_inputs(self) -> None:
+        """Let the application fill the inputs, once a frame."""
+        if self._inputs_fresh:
+            return
+        self._inputs_fresh = True
+        if not self._marked:
+            self._mark()
+        if self._input_view is not None and self.al.state >= AlState.SAFE_OP:
+            self._fill_inputs(self._input_view)
+
+    # What the state machine asks.
+
+    def check(self, old: AlState, new: AlState) -> int:
+        """Return 0 to accept the step from ``old`` to ``new``, else the AL status code; -1: no answer."""
+        for state, code in self.refusals:
+            if state is None or state is new:
+                return code
+        if not self.is_configured:
+            return AlStatusCode.EEPROM_ERROR
+        if old is AlState.INIT and not self._mailbox_fits(_BOOT_WORD if new is AlState.BOOT else _MAILBOX_WORD):
+            return AlStatusCode.INVALID_BOOT_MAILBOX if new is AlState.BOOT else AlStatusCode.INVALID_MAILBOX
+        if new is AlState.SAFE_OP and (code := self._check_process_data()):
+            return code
+        if self.esc.window is not None and (code := self.esc.window.check_transition(new)):
+            return code
+        return self.application.check_transition(old, new)
+
+    def lacks_outputs(self) -> bool:
+        return bool(self.esc.syncs.outputs) and not self._outputs_seen
+
+    def entered(self, old: AlState, new: AlState) -> None:
+        if old is AlState.OP:
+            self._make_safe(f"left OP for {new.text}")
+        if new is AlState.SAFE_OP:
+            self._outputs_seen = False
+        self.application.state_changed(new)
+
+    def al_event(self) -> None:
+        self._trace(self.esc.memory[AL_STATUS : AL_STATUS + 6])
+        self.esc.al_event()
+
+    def station_alias(self) -> int:
+        return int.from_bytes(self.esc.memory[0x12:0x14], "little")
+
+    def _mark(self) -> None:
+        """Have :meth:`finish` called when the frame has passed."""
+        if not self._marked:
+            self._marked = True
+            self.esc.shared.waiting.append(self.finish)
+
+    def _al_options(self) -> AlOptions:
+        options = self._options
+        return AlOptions(
+            emulated=self._emulated,
+            has_boot=options.flag("has_boot", False),
+            delay_ns=options.number("transition_delay_ms", 0, 0, 60_000) * _MS,
+            safe_op_delay_ns=options.number("safe_op_delay_ms", 0, 0, 60_000) * _MS,
+            op_wait_ns=options.number("op_wait_ms", 100, 1, 60_000) * _MS,
+        )
+
+    def _configuration_loaded(self, is_sound: bool) -> None:
+        self.is_configured = is_sound
+        if is_sound:
+            self.esc.set_alias(self.eeprom.word(_ALIAS_WORD))
+        else:
+            self.esc.set_alias(0)
+
+    def _channels_changed(self) -> None:
+        self._channels_new = True
+        self._mark()
+        syncs = self.esc.syncs
+        self._output_view = self._view(syncs.outputs)
+        self._input_view = self._view(syncs.inputs)
+        self._raw_inputs = None
+        self._feeds_watchdog = any(channel.watchdog for channel in syncs.outputs)
+
+    def _view(self, channels: tuple[SyncManager, ...]) -> memoryview | None:
+        """Return the memory of one channel, or room for several."""
+        if not channels:
+            return None
+        if len(channels) == 1:
+            return memoryview(self.esc.memory)[channels[0].start : channels[0].stop]
+        return memoryview(bytearray(sum(channel.length for channel in channels)))
+
+    # req: REQ_8105
+    def _take_outputs(self) -> None:
+        if self._feeds_watchdog:
+            self.watchdog.trigger()
+        if self.al.state is AlState.SAFE_OP:
+            self._outputs_seen = True
+            self.al.outputs_arrived()
+        if self.al.state is not AlState.OP:
+            return
+        data = self._output_view
+        if data is None:
+            return
+        channels = self.esc.syncs.outputs
+        if len(channels) > 1:
+            data[:] = b"".join(self.esc.memory[each.start : each.stop] for each in channels)
+        if self.output_filters:
+            changed = bytearray(data)
+            if not _apply(self.output_filters, changed):
+                return
+            data = memoryview(changed)
+        self._outputs_live = True
+        self.application.outputs(data)
+
+    def _fill_inputs(self, view: memoryview) -> None:
+        if self._raw_inputs is not None:
+            view[:] = self._raw_inputs
+            self._raw_inputs = None
+        before = self._scattered() if self.input_filters else b""
+        self.application.inputs(view)
+        if self.input_filters:
+            self._filter_inputs(view, before)
+        channels = self.esc.syncs.inputs
+        if len(channels) > 1:
+            at = 0
+            for channel in channels:
+                self.esc.memory[channel.start : channel.stop] = view[at : at + channel.length]
+                at += channel.length
+
+    def _filter_inputs(self, view: memoryview, before: bytes) -> None:
+        """Let the active faults at the inputs; the application is to find its own data again the next time."""
+        self._raw_inputs = bytes(view)
+        changed = bytearray(view)
+        view[:] = changed if _apply(self.input_filters, changed) else before
+
+    def _scattered(self) -> bytes:
+        """Return the inputs as the MainDevice has read them last."""
+        return b"".join(self.esc.memory[each.start : each.stop] for each in self.esc.syncs.inputs)
+
+    def _make_safe(self, reason: str) -> None:
+        if self._outputs_live:
+            self._outputs_live = False
+            self.application.safe_outputs(reason)
+
+    def _watchdog_expired(self) -> None:
+        if not self.is_powered:
+            return
+        self._make_safe("SyncManager watchdog expired")
+        if self.al.state is AlState.OP and self._to_safe_op:
+            self.al.retreat(AlState.SAFE_OP, AlStatusCode.WATCHDOG)
+
+    def _mailbox_fits(self, word: int) -> bool:
+        """Return whether SyncManagers 0 and 1 are as the EEPROM says from ``word`` on."""
+        if self.eeprom.word(_PROTOCOLS_WORD) in (0, 0xFFFF):
+            return True
+        wanted = tuple(self.eeprom.word(word + number) for number in range(4))
+        out, back = self.esc.syncs.mail_out, self.esc.syncs.mail_in
+        if out is None or back is None or out.index != 0 or back.index != 1:
+            return False
+        return (out.start, out.length, back.start, back.length) == wanted
+
+    def _check_process_data(self) -> int:
+        wanted = self.application.process_data_bytes()
+        if wanted is None:
+            return 0
+        syncs = self.esc.syncs
+        if sum(channel.length for channel in syncs.outputs) != wanted[0]:
+            return AlStatusCode.INVALID_OUTPUTS
+        if sum(channel.length for channel in syncs.inputs) != wanted[1]:
+            return AlStatusCode.INVALID_INPUTS
+        return 0
+
+    def _check_channels(self) -> None:
+        """Fall back when the MainDevice has switched off what the state needs."""
+        if self._emulated or self.al.state in (AlState.INIT, AlState.BOOT):
+            return
+        if not self._mailbox_fits(_MAILBOX_WORD):
+            self.al.retreat(AlState.INIT, AlStatusCode.INVALID_MAILBOX)
+        elif self.al.state >= AlState.SAFE_OP and (code := self._check_process_data()):
+            self.al.retreat(AlState.PRE_OP, code)
+
+
+def _apply(filters: list[Callable[[bytearray], bool]], data: bytearray) -> bool:
+    """Let every fault at the data; False when one of them withholds it."""
+    passes = True
+    for change in filters:
+        passes &= change(data)
+    return passes
+
+
+class _Options:
+    """Reads ``DeviceSpec.options``; names that the ESC does not know are the device's."""
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        self._spec = spec
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._spec.options.get(name, default)
+        if not isinstance(value, bool):
+            raise self._refusal(name, "true or false")
+        return value
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self._spec.options.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self._refusal(name, f"an integer from {low} to {high}")
+        return value
+
+    def _refusal(self, name: str, expected: str) -> ConfigurationError:
+        value = self._spec.options[name]
+        return ConfigurationError(f"device {self._spec.label!r}: option {name} is {value!r}, expected {expected}")
