@@ -133,7 +133,7 @@ class BridgeMachine(RuleBasedStateMachine):
 
 
 BridgeMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
-TestBridgeMachine = pytest.mark.realizes("TEST_0160")(BridgeMachine.TestCase)
+TestBridgeMachine = pytest.mark.verifies("REQ_0606", "REQ_0608")(BridgeMachine.TestCase)
 
 
 class Baton:
@@ -194,7 +194,7 @@ class SteppedLock:
         self.baton.step()
 
 
-@pytest.mark.realizes("TEST_0160")
+@pytest.mark.verifies("REQ_0606", "REQ_0607")
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 1), min_size=20, max_size=120), st.integers(1, 3))
 def test_each_frame_is_taken_once_and_in_order_under_any_interleaving(order: list[int], capacity: int) -> None:
@@ -228,7 +228,7 @@ def test_each_frame_is_taken_once_and_in_order_under_any_interleaving(order: lis
     assert sent[0] == 0
 
 
-@pytest.mark.realizes("TEST_0160")
+@pytest.mark.verifies("REQ_0606", "REQ_0607")
 def test_two_producers_and_a_sleeping_consumer_lose_nothing() -> None:
     bridge: OutboundBridge[tuple[int, int]] = OutboundBridge("tx", 8)
     awake = threading.Event()
