@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from taktora.app.app import App, CanBus, Context
-from taktora.app.bench import Bench, CanBacking, load_bench
+from taktora.app.bench import Bench, CanBacking, EthercatBacking, load_bench
 from taktora.app.bound import BoundApp
+from taktora.app.ethercat import BusCycle, Device, EthercatBus, SliceWriter
 from taktora.app.handles import Channel, Reader, Signal, Writer
 from taktora.app.machine import CanBusSpec, Machine, load_machine
 
@@ -12,14 +13,19 @@ __all__ = [
     "App",
     "Bench",
     "BoundApp",
+    "BusCycle",
     "CanBacking",
     "CanBus",
     "CanBusSpec",
     "Channel",
     "Context",
+    "Device",
+    "EthercatBacking",
+    "EthercatBus",
     "Machine",
     "Reader",
     "Signal",
+    "SliceWriter",
     "Writer",
     "load_bench",
     "load_machine",

@@ -65,6 +65,7 @@ class ConnectorBench:
         unstall: Room again.
         flood: Has n messages for ``inbound`` arrive at once, more than the inbound bridge holds.
         break_stack: Makes the stack fail in a way that nobody foresaw, at the next message sent.
+        up_first: The connector takes nothing before its health is Up (``NotReady``); others need traffic to get there.
         within_s: How long anything may take, on the runtime's clock.
         close: Called at the end, after the connector was closed.
     """
@@ -82,6 +83,7 @@ class ConnectorBench:
     unstall: Callable[[], object] | None = None
     flood: Callable[[int], object] | None = None
     break_stack: Callable[[], object] | None = None
+    up_first: bool = False
     within_s: float = 5.0
     close: Callable[[], object] = lambda: None
 
@@ -132,6 +134,8 @@ class _Session:
 
     def pass_through(self, number: int) -> None:
         """Send one value and wait for it at the other end; that also brings connectors up that need traffic for it."""
+        if self.bench.up_first:
+            self.until("health Up", lambda: self.connector.health().kind is _UP)
         value = self.bench.value(number)
         self.writer.send(value)
         self.until(f"value {number} comes back", lambda: value in self.values)
