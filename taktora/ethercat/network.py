@@ -126,6 +126,7 @@ class DeviceSpec(_Spec, frozen=True):
         station_alias: Register 0x0012, checked at bring-up.
         mailbox: CoE mailbox; none: PDOs are fixed and come from the SII, nothing is written to the device.
         distributed_clock: The device has a DC unit.
+        sync0_shift_us: SYNC0 in every bus cycle, this long after its start; none: no SYNC0.
         sm_watchdog_timeout_ms: Watchdog of the outputs; half of the bus's ``ftti_ms`` unless given.
         sm_watchdog_enabled: The output SyncManager triggers the watchdog (control bit 6): attested by the integrator.
         startup_sdos: Written in order in PRE-OP.
@@ -146,6 +147,7 @@ class DeviceSpec(_Spec, frozen=True):
     station_alias: _U16 | None = None
     mailbox: MailboxSpec | None = None
     distributed_clock: bool = False
+    sync0_shift_us: Annotated[float, msgspec.Meta(ge=0)] | None = None
     sm_watchdog_timeout_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     sm_watchdog_enabled: bool | None = None
     startup_sdos: tuple[SdoSpec, ...] = ()

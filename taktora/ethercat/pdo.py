@@ -112,6 +112,7 @@ class SubDeviceMap:
         safe_outputs: Output image that is safe; shorter than the image is filled up with zeros.
         identity: What must be found at ``position``; None: anything.
         station_alias: What register 0x0012 must say; None: anything.
+        sync0_shift_ns: With distributed clocks: SYNC0 in every bus cycle, this long after its start; None: no SYNC0.
 
     Raises:
         ConfigurationError: a PDO reaches beyond the image, or a value is out of range.
@@ -130,6 +131,7 @@ class SubDeviceMap:
     safe_outputs: bytes = b""
     identity: ExpectedIdentity | None = None
     station_alias: int | None = None
+    sync0_shift_ns: int | None = None
 
     def __post_init__(self) -> None:
         _check("SubDeviceMap.address", self.address, _U16_MAX)

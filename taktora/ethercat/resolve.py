@@ -209,6 +209,7 @@ class _Resolution:
                 safe_outputs=self._safe_image(position, device, rx),
                 identity=_identity(device),
                 station_alias=device.station_alias,
+                sync0_shift_ns=None if device.sync0_shift_us is None else round(device.sync0_shift_us * 1000),
             )
         except refuse.BusSpecError:
             raise
