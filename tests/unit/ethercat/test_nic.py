@@ -1,0 +1,45 @@
+"""What is said of a network interface before SOEM is asked for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from taktora.errors import StackError
+
+nic = pytest.importorskip("taktora.ethercat.nic", reason="not run: raw packet sockets are there on Linux only")
+
+
+@pytest.mark.verifies("REQ_0325", "REQ_8510")
+def test_an_interface_that_does_not_exist_is_named_beside_those_that_do() -> None:
+    with pytest.raises(
+        StackError,
+        match=r"^network interface 'nosuch0': no such interface, there is .*\blo\b.*; 'ip link' lists them$",
+    ):
+        nic.check_interface("nosuch0")
+
+
+_UNPRIVILEGED = """
+import os
+from taktora.ethercat.nic import check_interface
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+try:
+    check_interface("lo")
+except Exception as error:
+    print(type(error).__name__, type(error.__cause__).__name__, error)
+"""
+
+
+@pytest.mark.verifies("REQ_0325", "REQ_8510")
+def test_a_missing_privilege_is_a_permission_error_with_the_way_out() -> None:
+    done = subprocess.run([sys.executable, "-c", _UNPRIVILEGED], capture_output=True, text=True, check=True, timeout=50)
+
+    assert done.stdout.startswith(
+        "StackError PermissionError network interface 'lo': no permission for a raw socket; the process that drives "
+        "EtherCAT needs CAP_NET_RAW and CAP_NET_ADMIN: run it as root, or 'setcap cap_net_raw,cap_net_admin+ep "
+    )
