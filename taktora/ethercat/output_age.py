@@ -24,12 +24,14 @@ class OutputAges:
         max_age_cycles: Largest age that is still live.
     """
 
-    __slots__ = ("_ages", "_limit", "_places", "live")
+    __slots__ = ("_ages", "_all_young", "_every", "_limit", "_places", "live")
 
     def __init__(self, count: int, with_outputs: Iterable[int], max_age_cycles: int) -> None:
         self._places = tuple(with_outputs)
         self._limit = max_age_cycles
         self._ages = [_NEVER] * count
+        self._every = bytes((1,)) * count
+        self._all_young = False
         self.live = bytearray(count)
         """Per SubDevice: 1 when the application's outputs are to be sent, 0 when the safe ones are."""
 
@@ -39,6 +41,10 @@ class OutputAges:
         Args:
             renewed: One byte per SubDevice, non-zero: renewed since the last cycle.
         """
+        all_young = renewed == self._every
+        if all_young and self._all_young:
+            return False  # the usual cycle: all ages are 0 and stay so
+        self._all_young = all_young
         ages, live, limit = self._ages, self.live, self._limit
         moved = False
         for place in self._places:
@@ -66,6 +72,7 @@ class OutputAges:
 
     def restart(self) -> None:
         """Forget every renewal: the segment has been brought up again, old outputs must not go out."""
+        self._all_young = False
         for place in self._places:
             self._ages[place] = _NEVER
             self.live[place] = 0

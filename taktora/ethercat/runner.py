@@ -14,7 +14,7 @@ from taktora.connector.health import ConnectorHealthKind, Degraded, Down, Up
 from taktora.connector.reconnect import ReconnectPolicy
 from taktora.errors import ConfigurationError, ConnectorError
 from taktora.ethercat.copies import OutputCopies
-from taktora.ethercat.driver import AlState, BringUp, BusDriver, Exchange, Steps
+from taktora.ethercat.driver import AlState, BringUp, BusDriver, Steps
 from taktora.ethercat.health import AgedOutputs, BusHealth, LowWorkingCounter, bring_up_failed, cycle_failed
 from taktora.ethercat.image import BusListener, CycleRecord, Validity
 from taktora.ethercat.options import BusPlan
@@ -28,6 +28,8 @@ __all__ = ["CycleRunner", "OutputSource", "run_bus"]
 
 _UP, _DEGRADED = ConnectorHealthKind.UP, ConnectorHealthKind.DEGRADED
 _OUTPUT_INCREMENT: Final = 2
+# What a NamedTuple's own constructor does in the end, in half the time; for what is made once per cycle.
+_new_tuple = tuple.__new__
 
 
 class OutputSource(Protocol):
@@ -92,6 +94,8 @@ class CycleRunner:
         self._layout = layout
         self._staged = bytearray(plan.safe_outputs())
         self._renewed = bytearray(count)
+        self._written = bytearray(self._staged)
+        self._written_live = bytearray((2,)) * count  # like nothing: the first cycle writes
         self._inputs = bytearray(layout.input_bytes)
         self._validity = bytearray(count)
         self._all_fresh = bytes((Validity.FRESH,)) * count
@@ -124,67 +128,66 @@ class CycleRunner:
         self._health.move(Up())
         try:
             while True:
-                if not (yield from self._cycle()) and not (yield from self._recover()):
+                yield from self._cycles()
+                if not (yield from self._recover()):
                     return
         finally:
             self._supervision.stop()
 
     # req: REQ_0265, REQ_0267, REQ_0317
-    def _cycle(self) -> Steps[bool]:
-        """Wait for the next slot and exchange; False when the segment must be brought up again."""
-        arrived_ns = begun_ns = self._now()
-        due_ns = self.scheduler.due_ns
-        if due_ns is not None and due_ns > arrived_ns:
-            begun_ns = yield from self._wait(due_ns)
-        elif self._supervision.due_ns <= arrived_ns:
-            self._supervise()  # always late: it must not starve
-        self.scheduler.poll(begun_ns)
-        phase_wait_ns = begun_ns - arrived_ns if begun_ns > arrived_ns else None
-        self._compose()
-        cycle_index = self.cycle_index
-        self.cycle_index = cycle_index + 1
-        try:
-            exchange = yield from self._driver.exchange()
-        except ConnectorError as error:
-            self._report_fault(cycle_index, phase_wait_ns, error)
-            return False
-        at_ns = self._now()
-        matches = self._counter.judge(exchange.working_counter, self._expected)
-        if matches and not self._troubled:
-            inputs = self._inputs
-            for _, view, start, stop in self._sources:
-                inputs[start:stop] = view
-            validity = self._all_fresh
-        else:
-            validity = yield from self._take_what_is_fresh(matches)
-        self._listener.on_cycle(
-            CycleRecord(
-                cycle_index, at_ns, bytes(self._inputs), validity, exchange.wire_round_ns, phase_wait_ns, matches
-            )
-        )
-        return True if matches and not self._troubled else self._review(cycle_index, exchange, matches, at_ns)
+    def _cycles(self) -> Steps[None]:
+        """Exchange in every slot of the grid until the segment must be brought up again.
 
-    def _wait(self, due_ns: int) -> Steps[int]:
-        """Wait for the slot, supervising meanwhile; return the instant reached."""
-        supervision = self._supervision
+        One loop and names of its own for what every cycle uses: this runs some thousand times a second.
+        """
+        now, supervision, scheduler, inputs = self._now, self._supervision, self.scheduler, self._inputs
+        exchange, on_cycle, all_fresh = self._driver.exchange, self._listener.on_cycle, self._all_fresh
         while True:
-            now_ns = self._now()
-            if supervision.due_ns <= now_ns:
-                self._supervise()
-                now_ns = self._now()
-            if now_ns >= due_ns:
-                return now_ns
-            yield min(due_ns, supervision.due_ns) if supervision.busy else due_ns
+            arrived_ns = begun_ns = now()
+            due_ns = arrived_ns if scheduler.due_ns is None else scheduler.due_ns
+            if supervision.due_ns <= arrived_ns:
+                begun_ns = self._supervise()
+            while begun_ns < due_ns:
+                yield due_ns if not supervision.busy or due_ns < supervision.due_ns else supervision.due_ns
+                begun_ns = now()
+                if supervision.busy and supervision.due_ns <= begun_ns:
+                    begun_ns = self._supervise()
+            scheduler.poll(begun_ns)
+            phase_wait_ns = begun_ns - arrived_ns if due_ns > arrived_ns else None
+            self._compose()
+            index = self.cycle_index
+            self.cycle_index = index + 1
+            try:
+                working_counter, wire_round_ns = yield from exchange()
+            except ConnectorError as error:
+                self._report_fault(index, phase_wait_ns, error)
+                return
+            at_ns = now()
+            matches = plain = working_counter >= self._expected and not self._troubled
+            if plain:
+                for _, view, start, stop in self._sources:
+                    inputs[start:stop] = view
+                validity = all_fresh
+            else:
+                matches = self._counter.judge(working_counter, self._expected)
+                validity = yield from self._take_what_is_fresh(matches)
+            seen = (index, at_ns, bytes(inputs), validity, wire_round_ns, phase_wait_ns, matches)
+            on_cycle(_new_tuple(CycleRecord, seen))
+            if not plain and not self._review(index, working_counter, matches, at_ns):
+                return
 
     # req: REQ_8150, REQ_8154
     def _compose(self) -> None:
         """Write the outputs of the coming exchange: the staged ones, the safe ones of who is not live, the copies."""
-        self._source.collect(self._staged, self._renewed)
+        staged, live = self._staged, self._ages.live
+        self._source.collect(staged, self._renewed)
         if self._ages.advance(self._renewed):
             self._follow_ages()
-        live = self._ages.live
-        for place, view, staged, safe in self._outputs:
-            view[:] = staged if live[place] else safe
+        if staged != self._written or live != self._written_live:
+            for place, view, wanted, safe in self._outputs:
+                view[:] = wanted if live[place] else safe
+            self._written[:] = staged
+            self._written_live[:] = live
         self._copies.run(self._inputs)
 
     def _follow_ages(self) -> None:
@@ -197,11 +200,13 @@ class CycleRunner:
         self._troubled = True
         self._expect()
 
-    def _supervise(self) -> None:
+    def _supervise(self) -> int:
+        """Go a step on with the AL states; return the time after it."""
         self._supervision.step()
         if not self._supervision.settled or self._troubled:
             self._troubled = True
             self._settle()
+        return self._now()
 
     def _take_what_is_fresh(self, matches: bool) -> Steps[bytes]:
         """Read the inputs of those who took part; on a low counter the AL states say who that is."""
@@ -223,14 +228,14 @@ class CycleRunner:
         return bytes(validity)
 
     # req: REQ_0320
-    def _review(self, cycle_index: int, exchange: Exchange, matches: bool, at_ns: int) -> bool:
+    def _review(self, cycle_index: int, working_counter: int, matches: bool, at_ns: int) -> bool:
         """Draw the conclusions from a cycle that is not plainly good; False when it has been bad for too long."""
         if matches:
             if not self._supervision.settled and not self._supervision.busy and self._low is not None:
                 self._supervision.hurry()  # those who were away are seen again: in which state?
             self._low = None
         else:
-            self._low = LowWorkingCounter(cycle_index, exchange.working_counter, self._expected)
+            self._low = LowWorkingCounter(cycle_index, working_counter, self._expected)
         self._troubled = True
         self._settle()
         if matches and self._supervision.complaint() is None:
@@ -282,7 +287,7 @@ class CycleRunner:
     def _recover(self) -> Steps[bool]:
         self._supervision.stop()
         for _, view, _, safe in self._outputs:
-            view[:] = safe
+            view[:] = safe  # what the driver sends while it waits for OP
         recovered = yield from recover_bus(self._driver, self._clock, self._make_policy(), self._health, self._adopt)
         self.scheduler.resume(self._now())
         return recovered
@@ -309,6 +314,7 @@ class CycleRunner:
     def _begin_anew(self) -> None:
         self._source.collect(self._staged, self._renewed)  # what was staged during the outage is an old command
         self._ages.restart()
+        self._written_live[:] = bytes((2,)) * len(self._written_live)
         self._counter.reset()
         self._supervision.restart()
         self._low = self._trouble_ns = None

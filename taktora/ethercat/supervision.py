@@ -41,20 +41,13 @@ class AlSupervision:
         self._found = [AlState.OP] * count
         self._codes = [0] * count
         self._job: Steps[None] | None = None
-        self._step_ns = 0
-        self._next_ns = 0
+        self._hurried = False
+        self.due_ns = 0
+        """When :meth:`step` has something to do."""
+        self.busy = False
+        """A look or a request is under way."""
         self.settled = True
         """Everybody was in the state wanted when last looked at."""
-
-    @property
-    def due_ns(self) -> int:
-        """When :meth:`step` has something to do."""
-        return self._next_ns if self._job is None else self._step_ns
-
-    @property
-    def busy(self) -> bool:
-        """A look or a request is under way."""
-        return self._job is not None
 
     def want(self, place: int, state: AlState) -> None:
         """Have a SubDevice brought to ``state`` from the next step on."""
@@ -63,34 +56,38 @@ class AlSupervision:
         self.hurry()
 
     def hurry(self) -> None:
-        """Look at the states at the next step."""
-        self._next_ns = 0
+        """Look at the states at once, or right after the look that is under way."""
+        self._hurried = True
+        if not self.busy:
+            self.due_ns = 0
 
     def restart(self) -> None:
         """The segment has been brought up: everybody is in OP."""
+        self._hurried = False
         self.stop()
         for place in range(len(self.wanted)):
             self.wanted[place] = self._found[place] = AlState.OP
             self._codes[place] = 0
         self.settled = True
-        self._next_ns = self._clock.now_ns() + RECHECK_NS
+        self.due_ns = self._clock.now_ns() + RECHECK_NS
 
     def stop(self) -> None:
         """Leave off what is under way."""
         if self._job is not None:
             self._job.close()
-            self._job = None
+        self._end()
 
     def step(self) -> None:
         """Go one step on with a look at all states and the requests that follow from it."""
         if self._job is None:
             self._job = self._put_right()
+            self.busy = True
+            self._hurried = False
         try:
-            self._step_ns = self._job.send(None)
+            self.due_ns = self._job.send(None)
         except (StopIteration, ConnectorError):
             # A lost frame shows in the next exchange; here it only ends this look.
-            self._job = None
-            self._next_ns = self._clock.now_ns() + (RECHECK_NS if self.settled else REPAIR_NS)
+            self._end()
 
     def look(self) -> Steps[None]:
         """Read all states at once; what is under way goes first, its result counts."""
@@ -120,6 +117,12 @@ class AlSupervision:
             if self.wanted[place] is AlState.OP and found not in (AlState.OP, AlState.NONE):
                 return NotOperational(str(self._subdevices[place]), found, self._codes[place])
         return None
+
+    def _end(self) -> None:
+        self._job = None
+        self.busy = False
+        wait_ns = RECHECK_NS if self.settled else REPAIR_NS
+        self.due_ns = self._clock.now_ns() + (0 if self._hurried else wait_ns)
 
     def _compare(self) -> None:
         self.settled = self._found == self.wanted

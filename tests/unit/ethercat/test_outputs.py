@@ -252,3 +252,15 @@ def test_an_image_or_marks_of_another_size_are_refused(image: bytes, marks: byte
 
     with pytest.raises(ConfigurationError, match="the layout has 7 bytes and 2 SubDevices"):
         stage.stage(image, marks)
+
+
+@pytest.mark.verifies("REQ_8150")
+def test_a_look_at_the_states_under_way_does_not_hold_up_safe_op() -> None:
+    bench = BusBench(make_plan(DRIVE), wire_round_ns=600_000)
+    bench.run_cycles(1)
+    while bench.mock.survey_calls == 0:
+        bench.run_cycles(1, renew=_LIVE[1:])  # the look that comes round once a second
+
+    bench.run_cycles(8)
+
+    assert bench.mock.state_requests == [(0x1003, AlState.SAFE_OP)]
