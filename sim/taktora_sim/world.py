@@ -199,6 +199,11 @@ class World:
         for tell in on_new_world:
             tell(self)
 
+    @property
+    def next_due_ns(self) -> int | None:
+        """When the next event is due; None when nothing is left to do. For whoever holds a run to the wall clock."""
+        return self._queue[0][0] if self._queue else None
+
     def stream(self, path: str) -> Stream:
         """Return a new random stream for the component ``path``."""
         return Stream(self.seed, path)

@@ -67,6 +67,10 @@ class Application(Protocol):
         """Return fault kinds of its own, offered beside those of the ESC at the SubDevice's path; called once."""
         ...
 
+    def snapshot(self) -> Mapping[str, bool | int | float | str]:
+        """Return values of the device by name, for people and test benches that look from outside."""
+        ...
+
     def power_on(self) -> None:
         """Start anew: registers are reset, the state is INIT."""
         ...
@@ -115,6 +119,9 @@ class NullApplication:
         self.esc = esc
 
     def fault_kinds(self) -> Mapping[str, FaultKind]:
+        return {}
+
+    def snapshot(self) -> Mapping[str, bool | int | float | str]:
         return {}
 
     def power_on(self) -> None: ...

@@ -96,6 +96,7 @@ class SubDevice:
         self._output_view: memoryview | None = None
         self._input_view: memoryview | None = None
         self._raw_inputs: bytes | None = None
+        self._last_outputs = b""
         application.attach(self)
         self.power_on()
 
@@ -133,6 +134,21 @@ class SubDevice:
     def retreat(self, state: AlState, code: int) -> None:
         """Fall back to ``state`` with error bit and AL status code."""
         self.al.retreat(state, code)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what it is doing, for people and test benches: state, process data in hex, values of the device."""
+        syncs = self.esc.syncs
+        return {
+            "label": self.label,
+            "state": self.al.state.text if self.is_powered else "OFF",
+            "has_error": self.al.has_error,
+            "al_status_code": self.al.code,
+            "station_address": self.esc.station,
+            "outputs": self._last_outputs.hex(),
+            "outputs_are_safe": not self._outputs_live,
+            "inputs": b"".join(self.esc.memory[each.start : each.stop] for each in syncs.inputs).hex(),
+            "values": dict(self.application.snapshot()),
+        }
 
     def power_off(self) -> None:
         """Lose power: outputs become safe, nothing is answered."""
@@ -296,6 +312,7 @@ class SubDevice:
                 return
             data = memoryview(changed)
         self._outputs_live = True
+        self._last_outputs = bytes(data)
         self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
