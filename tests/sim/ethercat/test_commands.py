@@ -6,7 +6,7 @@ import pytest
 
 from taktora_sim.ethercat.frame import Command, Datagram, FrameError, decode_frame, encode_frame, position_address
 from taktora_sim.world import World
-from tests.sim.ethercat.support import (
+from tests.sim.ethercat.segments import (
     Recorder,
     application,
     ask,
@@ -76,7 +76,7 @@ def test_station_commands_meet_the_configured_address() -> None:
 
 @pytest.mark.verifies("REQ_8100", "REQ_8101")
 def test_the_alias_counts_once_dl_control_says_so() -> None:
-    from tests.sim.ethercat.support import sii
+    from tests.sim.ethercat.segments import sii
 
     world = World(1)
     bus = segment(world, device(world, "a"), device(world, "b", image=sii(alias=0x4242)))
@@ -173,7 +173,7 @@ def test_a_logical_range_that_nobody_maps_counts_nothing() -> None:
 
 @pytest.mark.verifies("REQ_8100")
 def test_a_subdevice_counts_once_a_direction_however_many_fmmus_hit() -> None:
-    from tests.sim.ethercat.support import INPUTS_AT, fmmu
+    from tests.sim.ethercat.segments import INPUTS_AT, fmmu
 
     bus = line(1)
     bring_to_op(bus)

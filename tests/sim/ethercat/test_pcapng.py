@@ -12,7 +12,7 @@ import pytest
 from taktora_sim.ethercat.frame import Command, Datagram, encode_frame, position_address
 from taktora_sim.ethercat.pcapng import SegmentRecording
 from taktora_sim.world import EPOCH_UNIX_NS, World
-from tests.sim.ethercat.support import MS, S, bring_to_op, line
+from tests.sim.ethercat.segments import MS, S, bring_to_op, line
 
 
 def _record(path: Path, cycles: int, seed: int = 1) -> SegmentRecording:
