@@ -19,7 +19,7 @@ from taktora.ethercat.options import EthercatConnectorOptions
 from taktora.ethercat.resolve import resolve, routing_of
 from taktora.ethercat.slice_codec import SliceCodec
 from taktora.ethercat.typed import TypedImage
-from taktora.executor import Context, ExecutableItem, TriggerDeclarer
+from taktora.executor import Context, CycleSource, ExecutableItem, TriggerDeclarer
 
 if TYPE_CHECKING:
     from taktora.app.bound import BoundApp
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from taktora.ethercat.network import ChannelSpec, DeviceSpec, EthercatBusSpec
     from taktora.ethercat.pdo import SubDeviceMap
 
-__all__ = ["CycleHead", "bind_ethercat", "commit_item", "cycle_budget_ns"]
+__all__ = ["CycleHead", "bind_ethercat", "commit_item", "cycle_budget_ns", "declare_cycle"]
 
 
 def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench_folder: Path) -> None:
@@ -152,20 +152,24 @@ def cycle_budget_ns(bus: str, declarations: Sequence[Declaration]) -> int | None
     return sum(known)
 
 
-class CycleHead(ExecutableItem):
-    """The first item of the chain on a bus's cycle: its trigger has taken the inputs."""
+def declare_cycle(declarer: TriggerDeclarer, cycle: CycleSource, budget_ns: int | None = None) -> None:
+    """Have the chain run on ``cycle``; its trigger takes the inputs, which are decoded when an item looks at them."""
+    declarer.cycle(cycle)
+    if budget_ns is not None:
+        declarer.budget(budget_ns)
 
-    def __init__(self, port: ImagePort, budget_ns: int | None) -> None:
+
+class CycleHead(ExecutableItem):
+    """Takes the inputs where no item of the application runs on the cycle."""
+
+    def __init__(self, port: ImagePort) -> None:
         self._port = port
-        self._budget_ns = budget_ns
 
     def declare_triggers(self, declarer: TriggerDeclarer) -> None:
-        declarer.cycle(self._port)
-        if self._budget_ns is not None:
-            declarer.budget(self._budget_ns)
+        declare_cycle(declarer, self._port)
 
     def execute(self, context: Context) -> None:
-        """Do nothing: inputs are decoded when an item looks at them."""
+        """Do nothing: the trigger has taken them."""
 
 
 def commit_item(port: ImagePort, devices: Sequence[Device[Any, Any]]) -> ExecutableItem | None:

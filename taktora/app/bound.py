@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from taktora.app.app import App, Context, Declaration
 from taktora.app.bench import Bench, load_bench
-from taktora.app.bind_ethercat import CycleHead, bind_ethercat, commit_item, cycle_budget_ns
+from taktora.app.bind_ethercat import CycleHead, bind_ethercat, commit_item, cycle_budget_ns, declare_cycle
 from taktora.app.can import bind_can
 from taktora.app.handles import Channel, Reader
 from taktora.app.machine import Machine, load_machine
 from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost
 from taktora.errors import ConfigurationError
-from taktora.executor import ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
+from taktora.executor import CycleSource, ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
 from taktora.transport.base import ListenerPort, event_service_name
 
 if TYPE_CHECKING:
@@ -189,8 +189,10 @@ class BoundApp:
             device = next(each for each in devices if each.output_type is not None)
             msg = f"App {self.app.name!r}: {segment.name}.{device.label} has outputs and no item runs on its cycle"
             raise ConfigurationError(f"{msg}; declare one with @app.cyclic(on=...cycle), it stands behind them")
-        items: list[ExecutableItem] = [CycleHead(port, cycle_budget_ns(segment.name, declarations))]
-        items += [_AppItem(self.app, declaration) for declaration in declarations]
+        budget_ns = cycle_budget_ns(segment.name, declarations)
+        items: list[ExecutableItem] = [_AppItem(self.app, each, (port, budget_ns)) for each in declarations[:1]]
+        items += [_AppItem(self.app, each) for each in declarations[1:]]
+        items = items or [CycleHead(port)]
         executor = self._executor(declarations[0].executor if declarations else MAIN)
         executor.add_chain(items if commit is None else [*items, commit], f"{segment.name}.cycle")
 
@@ -250,10 +252,11 @@ def _machine(app: App, given: Path | Machine | None) -> Machine:
 
 
 class _AppItem(ExecutableItem):
-    """A declared item on its executor."""
+    """A declared item on its executor; ``head`` is cycle and budget of the chain that it is the first of."""
 
-    def __init__(self, app: App, declaration: Declaration) -> None:
+    def __init__(self, app: App, declaration: Declaration, head: tuple[CycleSource, int | None] | None = None) -> None:
         self._app = app
+        self._head = head
         self._declaration = declaration
         if declaration.bus is not None:
             self.task_id = declaration.task_id  # its name in the chain
@@ -263,7 +266,9 @@ class _AppItem(ExecutableItem):
     def declare_triggers(self, declarer: TriggerDeclarer) -> None:
         declaration = self._declaration
         if declaration.bus is not None:
-            return  # the head of the chain has the trigger
+            if self._head is not None:
+                declare_cycle(declarer, *self._head)
+            return
         if declaration.reader is not None:
             declarer.subscriber(declaration.reader.port)
         else:

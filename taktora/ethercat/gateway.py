@@ -101,8 +101,7 @@ class EthercatLinkDriver:
         self._tell = tell
         self._link: BusLink | None = None
         self._exchanging = False
-        self._cycle_index = -1
-        self._resumed_at = 0
+        self._resumed_at: int | None = None
         self._cuts: tuple[_Cut, ...] = ()
         self._generation = -1
         count = len(self.layout.subdevices)
@@ -122,7 +121,8 @@ class EthercatLinkDriver:
 
     def open(self) -> None:
         """Have the segment brought up; what becomes of it is told by the bus."""
-        self.bus.start(_Callbacks(self.link))
+        in_place = isinstance(self.bus, PacedBus)
+        self.bus.start(_Callbacks(self.link, self.deliver if in_place else self.link.receive))
 
     def close(self) -> None:
         self.bus.close()
@@ -139,12 +139,11 @@ class EthercatLinkDriver:
         link = self.link
         if kind is ConnectorHealthKind.UP:
             link.gate.be_ready()
-            self._resume(self._cycle_index + 1)
-        elif kind is ConnectorHealthKind.DOWN:
-            link.gate.await_ready(_NOT_IN_OP)
+            self._resume()
+        elif kind is not ConnectorHealthKind.DEGRADED:
             self._exchanging = False
-        elif kind is ConnectorHealthKind.CONNECTING:
-            self._exchanging = False
+            if kind is ConnectorHealthKind.DOWN:
+                link.gate.await_ready(_NOT_IN_OP)
 
     # req: REQ_0326
     def compose(self, routing: Routing, sample: RawSample, payload: memoryview) -> BusMessage:  # noqa: ARG002
@@ -177,7 +176,7 @@ class EthercatLinkDriver:
         elif not self._exchanging:
             return  # an answer to inputs from before the outage: there will be newer ones
         elif isinstance(message, ImageOutput):
-            if message.answers_cycle < self._resumed_at:
+            if self._resumed_at is None or message.answers_cycle < self._resumed_at:
                 return  # likewise
             for span in self._spans.get(message.renewed) or self._spans_of(message.renewed):
                 self.outputs[span] = message.outputs[span]
@@ -192,14 +191,15 @@ class EthercatLinkDriver:
             self._note_emergency(message)
             return
         self.cycles += 1
-        self._cycle_index = message.cycle_index
         if self.image is not None:
             self.image.publish(message)
         if message.wire_round_ns is None:
-            self._exchanging = False
+            self._exchanging, self._resumed_at = False, None
             return
+        if self._resumed_at is None:
+            self._resumed_at = message.cycle_index
         if not self._exchanging and self.link.health.kind is ConnectorHealthKind.DEGRADED:  # low, but it answers
-            self._resume(message.cycle_index)
+            self._resume()
         if self._generation != self.link.inbound_channels.generation:
             self._compile_cuts()
         if self._cuts:
@@ -238,11 +238,10 @@ class EthercatLinkDriver:
         self._spans[renewed] = found = tuple(spans)
         return found
 
-    def _resume(self, cycle_index: int) -> None:
-        """The bus exchanges again, from ``cycle_index`` on: let what waits in the bridge go out."""
+    def _resume(self) -> None:
+        """The bus exchanges again: let what waits in the bridge go out."""
         if not self._exchanging:
             self._exchanging = True
-            self._resumed_at = cycle_index
             self.link.transmit_ready()
 
     def _note_emergency(self, emergency: Emergency) -> None:
@@ -263,33 +262,38 @@ def _append(spans: list[slice], place: SubDeviceImage) -> None:
 
 
 class _Callbacks:
-    """What the bus calls, from any thread: fills the link's bridges, or nothing once they are closed."""
+    """What the bus calls: fills the link's bridges from any thread, or nothing once they are closed.
 
-    __slots__ = ("_link",)
+    A bus that is stepped by the gateway's own executor has its cycles delivered in place: there is no other thread to
+    keep apart, and a cycle then costs a wake less.
+    """
 
-    def __init__(self, link: BusLink) -> None:
+    __slots__ = ("_link", "_take")
+
+    def __init__(self, link: BusLink, take: Callable[[Inbound], object]) -> None:
         self._link = link
+        self._take = take
 
     # req: REQ_0324
     def on_cycle(self, record: CycleRecord) -> None:
-        self._receive(record)
+        try:
+            self._take(record)
+        except Disconnected:
+            return  # the connector is closing: the cycle came too late
 
     def on_emergency(self, emergency: Emergency) -> None:
-        self._receive(emergency)
+        try:
+            self._take(emergency)
+        except Disconnected:
+            return  # as above
 
     # req: REQ_0333
     def on_health(self, health: ConnectorHealth) -> None:
         try:
             self._link.report(health)
         except Disconnected:
-            return  # the connector is closing: the move came too late
+            return  # as above
 
     # req: REQ_0296
     def on_failure(self, error: BaseException) -> None:
         self._link.fail(error)
-
-    def _receive(self, message: Inbound) -> None:
-        try:
-            self._link.receive(message)
-        except Disconnected:
-            return  # as above

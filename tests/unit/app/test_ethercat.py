@@ -190,7 +190,9 @@ def test_items_run_in_order_of_declaration_as_one_chain() -> None:
 
         assert order[:4] == ["first", "second", "first", "second"]
         assert cell.axis()[-1] == (8, 20)
-        assert cell.bound.executors["main"].task_ids[-1] == "cell.cycle"
+        assert cell.bound.executors["main"].task_ids[-1] == "second_name_first", (
+            "the chain is named after its first item"
+        )
 
 
 @pytest.mark.verifies("REQ_8150", "REQ_8151")
