@@ -1,12 +1,14 @@
 """The reactor of the real worlds on Linux: an iceoryx2 WaitSet with one absolute timer and one eventfd; never polls.
 
 iceoryx2's own intervals drift and its time-outs are whole milliseconds, so every deadline goes through a timerfd that
-is attached like any other descriptor.
+is attached like any other descriptor. While nothing but these two is attached, which is how a control loop without
+shared memory runs, an epoll of our own waits for them: the WaitSet costs several microseconds a wait.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -52,6 +54,9 @@ class WaitSetReactor:
         self._woken = False
         self._timer_guard = self._attach_fd(self._timer.fd)
         self._event_guard = self._attach_fd(self._event_fd)
+        self._own = select.epoll(2)
+        for fd in (self._timer.fd, self._event_fd):
+            self._own.register(fd, select.EPOLLIN)
 
     def attach(self, key: int, source: ListenerPort | int) -> None:
         if not isinstance(source, int) and source.native is None:
@@ -114,6 +119,7 @@ class WaitSetReactor:
         self._timer_guard.delete()
         self._event_guard.delete()
         self._waitset.delete()
+        self._own.close()
         self._timer.close()
         os.close(self._event_fd)
 
@@ -124,14 +130,16 @@ class WaitSetReactor:
     def _wait(self, deadline_ns: int | None) -> list[int]:
         """Return the keys that fired, ascending; nothing on a deadline, a wake-up or an interrupted wait."""
         self._timer.set(deadline_ns)
-        attachments, _ = self._waitset.wait_and_process()
         fired: list[int] = []
         key_of = self._key_of
         if key_of:
+            attachments, _ = self._waitset.wait_and_process()
             for attachment in attachments:
                 key = key_of.get(attachment)
                 if key is not None:
                     fired.append(key)
+        else:
+            self._own.poll()
         if self._woken:
             self._take_queue(fired)
         return sorted(set(fired)) if len(fired) > 1 else fired
