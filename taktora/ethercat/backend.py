@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from taktora.errors import ConfigurationError
 from taktora.ethercat.image import CyclicBus
 from taktora.ethercat.network import EthercatBusSpec
 from taktora.ethercat.options import EthercatConnectorOptions
+from taktora.executor.attributes import ThreadAttributes
 
 if TYPE_CHECKING:
     from taktora.ethercat.soem_options import SoemOptions
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from taktora.runtime import Runtime
 
 __all__ = ["BusRequest", "make_bus"]
+
+_PRIORITY: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ def make_bus(
         runtime: The real world's.
         request: What is wanted.
         soem: How SOEM is used.
-        attributes: Priority and cores of the driver's process.
+        attributes: Priority and cores of the driver's process; SCHED_FIFO 50 unless given, where the system allows it.
 
     Raises:
         ConfigurationError: the bench says simulated, nobody names an interface, pysoem is missing, or this is no Linux.
@@ -88,5 +91,6 @@ def make_bus(
         plan=replace(plan, network_interface=interface),
         make_driver=partial(SoemDriver, options=soem),
         make_policy=request.options.reconnect_policy_factory,
+        attributes=attributes or ThreadAttributes(priority=_PRIORITY),
     )
-    return ProcessBus(setup if attributes is None else replace(setup, attributes=attributes))
+    return ProcessBus(setup)

@@ -354,7 +354,7 @@ class SoemDriver:
         for _spin in range(_RETURN_SPINS):
             yield self._now_ns() + OP_WAIT_SPIN_NS
             found = self._state_of(station)
-            if found.state is state and not found.has_error:
+            if found.state == state and not found.has_error:
                 return True
         return False
 
