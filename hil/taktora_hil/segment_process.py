@@ -82,7 +82,7 @@ class RigControl(ControlChannel):
 
 def main() -> int:
     """Leave the namespace, become the segment that the first line describes, and answer until told to end."""
-    reads = sys.stdin.buffer.raw.fileno()  # type: ignore[attr-defined]
+    reads = sys.stdin.fileno()
     _leave_namespace()
     print(json.dumps({"unshared": True}), flush=True)  # noqa: T201 - the control channel
     wanted = json.loads(_first_line(reads))
