@@ -8,12 +8,14 @@ from taktora.testing.check_connector import ConnectorBench, check_connector
 from taktora.testing.check_transport import check_transport
 from taktora.testing.echo import EchoConnector, EchoRouting
 from taktora.testing.faulty_transport import Corrupt, Drop, Duplicate, FaultyTransport, Refuse
+from taktora.testing.mock_bus import CycleKind, MockBusDriver
 from taktora.testing.mock_can import MockCanInterface
 from taktora.testing.mock_reactor import ManualClock, ManualReactor, ScriptedModel
 
 __all__ = [
     "ConnectorBench",
     "Corrupt",
+    "CycleKind",
     "Drop",
     "Duplicate",
     "EchoConnector",
@@ -21,6 +23,7 @@ __all__ = [
     "FaultyTransport",
     "ManualClock",
     "ManualReactor",
+    "MockBusDriver",
     "MockCanInterface",
     "Refuse",
     "ScriptedModel",
