@@ -318,17 +318,19 @@ class SimulatedMainDevice:
         image = self._image
         if image is None:
             raise StackError(f"{self._place}: the segment is not configured; recover it first")
+        result = yield from self._transfer(image)
+        if self._now_ns() >= self._mail_poll_ns:
+            self._mail_poll_ns = self._now_ns() + _MAIL_POLL_NS
+            yield from self._quietly(self._look_for_mail())
+        return result
+
+    def _transfer(self, image: ProcessImage) -> Steps[Exchange]:
         begin_ns = self._now_ns()
         image.fill()
         answers = yield from self._wire.round(image.frames)
         if answers is None:
             raise text.no_frame(self._place, FRAME_TIMEOUT_NS // 1000)
-        now_ns = self._now_ns()
-        result = Exchange(image.take(answers), now_ns - begin_ns)
-        if now_ns >= self._mail_poll_ns:
-            self._mail_poll_ns = now_ns + _MAIL_POLL_NS
-            yield from self._quietly(self._look_for_mail())
-        return result
+        return Exchange(image.take(answers), self._now_ns() - begin_ns)
 
     def _look_for_mail(self) -> Steps[None]:
         """Fetch what SubDevices have to say by themselves: emergencies."""
@@ -364,6 +366,8 @@ class SimulatedMainDevice:
         yield from self._ask(station, state, acknowledge=before.has_error)
         for _poll in range(_RETURN_POLLS):
             yield self._now_ns() + _STATE_POLL_NS
+            if self._image is not None:
+                yield from self._transfer(self._image)  # nobody reaches OP without outputs
             found = (yield from self._states([station]))[0]
             if found.state is state and not found.has_error:
                 return True
@@ -410,13 +414,12 @@ class SimulatedMainDevice:
             return
         if self._image is not None:
             self._outputs[:] = self._plan.safe_outputs()
-            _at_once(self._quietly(self._last_exchange()))
+            _at_once(self._quietly(self._last_transfer(self._image)))
         for state in (AlState.SAFE_OP, AlState.INIT):
             _at_once(self._quietly(self._request(state)))
 
-    def _last_exchange(self) -> Steps[None]:
-        self._mail_poll_ns = self._now_ns() + _MAIL_POLL_NS
-        yield from self.exchange()
+    def _last_transfer(self, image: ProcessImage) -> Steps[None]:
+        yield from self._transfer(image)
 
     def _states(self, stations: Iterable[Station]) -> Steps[list[SubDeviceState]]:
         asked = list(stations)

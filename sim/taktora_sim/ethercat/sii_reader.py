@@ -72,18 +72,20 @@ class SiiReader:
 
     def _read_once(self, word: int) -> Steps[bytes]:
         """Read the 4 or 8 bytes that one command gives; repeated when the EEPROM does not acknowledge."""
+        place = word.to_bytes(4, "little")
         for _attempt in range(_ATTEMPTS):
-            status, data = yield from self._command(_READ + word.to_bytes(4, "little"))
-            if not status & _NACK:
-                return data if status & _EIGHT_BYTES else data[:4]
+            answer = yield from self._command(_READ + place)
+            status = int.from_bytes(answer[:2], "little")
+            if not status & _NACK and answer[2:6] == place:  # another place: it was busy when the command came
+                return answer[6:14] if status & _EIGHT_BYTES else answer[6:10]
             yield from self._command(_NO_OPERATION)
         raise StackError(
             f"SII of {self._name} cannot be read at word {word:#06x}: the EEPROM does not acknowledge "
             f"(register 0x0502 is {status:#06x}); check the device"
         )
 
-    def _command(self, command: bytes) -> Steps[tuple[int, bytes]]:
-        """Give a command and return status and data when it is done."""
+    def _command(self, command: bytes) -> Steps[bytes]:
+        """Give a command and return status, place and data when it is done."""
         place = station_address(self._address, _CONTROL)
         look = Datagram(Command.FPRD, place, bytes(14))
         begin_ns = self._wire.now_ns()
@@ -94,7 +96,7 @@ class SiiReader:
                 raise StackError(f"{self._name} does not answer a read of register {_CONTROL:#06x}")
             status = int.from_bytes(answer.data[:2], "little")
             if not status & _BUSY:
-                return status, answer.data[6:14]
+                return answer.data
             if self._wire.now_ns() - begin_ns > _BUSY_LIMIT_NS:
                 raise StackError(f"SII of {self._name} stays busy for {_BUSY_LIMIT_NS // 1_000_000} ms")
             yield self._wire.now_ns() + _BUSY_POLL_NS

@@ -33,7 +33,7 @@ FRAME_TIMEOUT_NS: Final = 2_000_000
 
 _INDEX_BYTE: Final = 17
 """Where the index of a frame's first datagram stands: answers are told apart by it."""
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 10
 _FRAME_BYTES: Final = 1400
 """Length of datagrams up to which they share a frame."""
 
@@ -95,10 +95,10 @@ class Wire:
         return found if len(found) == len(datagrams) else None
 
     def send(self, datagrams: Sequence[Datagram]) -> Steps[list[Datagram]]:
-        """Send datagrams in as few frames as they take, each up to three times.
+        """Send datagrams in as few frames as they take, each up to ten times.
 
         Raises:
-            StackError: no answer to any of the three.
+            StackError: no answer to any of them.
         """
         answers: list[Datagram] = []
         left = iter(datagrams)
