@@ -74,18 +74,13 @@ class Histogram:
         if value == self._last and repeats < self._room:
             self._repeats = repeats + 1
         else:
-            self._settle()
+            self._counts[self._last_bucket] += repeats
+            self._room -= repeats
+            if not self._room:
+                self._next_segment()
             self._last = value
             self._last_bucket = bucket_of(value)
             self._repeats = 1
-
-    def _settle(self) -> None:
-        """Put the repeats into their bucket, and make room for one sample."""
-        self._counts[self._last_bucket] += self._repeats
-        self._room -= self._repeats
-        self._repeats = 0
-        if not self._room:
-            self._next_segment()
 
     def percentile(self, permille: int) -> int:
         """Return the midpoint of the bucket that holds the given share of the samples; 0 without samples.
