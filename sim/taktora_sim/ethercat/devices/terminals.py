@@ -92,11 +92,12 @@ def generic(label: str, output_bytes: int = 0, input_bytes: int = 0, **more: Any
     return _device(label, "generic", "TK-9000", 0x9000, pdos, **more)
 
 
-def _device(label: str, profile: Profile, order: str, product: int, pdos: PdosSpec, **more: Any) -> DeviceSpec:
+def _device(label: str, profile: Profile, order: str, product: int, pdos: PdosSpec, /, **more: Any) -> DeviceSpec:
     identity = IdentitySpec(vendor_id=VENDOR_ID, product_code=product, revision=0x0001_0000)
-    return DeviceSpec(
-        **{"profile": profile, "order": order, "identity": identity, **more, "label": label, "pdos": pdos}
-    )
+    fields = {"profile": profile, "order": order, "identity": identity, "pdos": pdos, **more}
+    if pdos.rx:
+        fields.setdefault("sm_watchdog_enabled", True)  # so says the SII that is made from it
+    return DeviceSpec(label=label, **fields)
 
 
 def _bits(label: str, channels: int, pdo: int, target: int, prefix: str) -> tuple[PdoSpec, ...]:
