@@ -106,7 +106,9 @@ class SimulatedMainDevice:
         self._stations: tuple[Station, ...] = ()
         self._image: ProcessImage | None = None
         self._mail_poll_ns = 0
-        self._was_begun = self._was_up = self._is_closed = False
+        self._was_begun = self._was_up = False
+        self.is_closed = False
+        """:meth:`close` was called."""
 
     # req: REQ_0312
     def bring_up(self) -> Steps[BringUp]:
@@ -407,9 +409,9 @@ class SimulatedMainDevice:
 
     # req: REQ_0313
     def close(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         if not self._stations:
             return
         if self._image is not None:
