@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import count
@@ -76,6 +76,7 @@ class Runtime:
         make_reactor: Returns a new reactor for the executor of that name.
         start: Starts an executor in the background.
         prepare: Adds to each new builder what the world needs (its terminal action, its observers).
+        on_bind: Told of each App that is bound: its name and its executors by name. A World offers faults of it.
         recorder: Takes the signals and events that an application shows.
         backends: Injected protocol back-ends by protocol name; others are found by entry point.
         context: Whatever the world's back-ends need to know (the World); applications leave it alone.
@@ -89,6 +90,7 @@ class Runtime:
     make_reactor: Callable[[str], Reactor]
     start: Callable[[Executor], RunHandle]
     prepare: Callable[[str, ExecutorBuilder], None] = lambda _name, _builder: None
+    on_bind: Callable[[str, Mapping[str, Executor]], object] = lambda _app, _executors: None
     recorder: Recorder = field(default_factory=LogRecorder)
     backends: dict[str, Any] = field(default_factory=dict)
     context: Any = None

@@ -18,6 +18,7 @@ __all__ = ["Campaign", "draw_plan"]
 
 _GRID_NS = 1_000_000
 _UNBOUNDED = 1_000
+_APPLICATION = "app/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class Campaign:
     """What a random plan may hold.
 
     Args:
-        enabled: Patterns ``target:kind`` with ``*`` and ``?``; nothing that matches none of them is drawn.
+        enabled: Patterns ``target:kind`` with ``*`` and ``?``; nothing that matches none of them is drawn. Faults of
+            the application itself (``app/...``) need a pattern that begins with ``app/``.
         faults: Smallest and largest number of faults.
         begin_ns: Earliest and latest beginning; whole milliseconds are drawn.
         duration_ns: Shortest and longest duration of kinds that have an end.
@@ -73,8 +75,13 @@ def _enabled(
 ) -> Iterable[tuple[str, str, FaultKind]]:
     for path in sorted(catalogue):
         for name, kind in sorted(catalogue[path].items()):
-            if any(fnmatchcase(f"{path}:{name}", pattern) for pattern in patterns):
+            if any(_matches(f"{path}:{name}", pattern) for pattern in patterns):
                 yield path, name, kind
+
+
+def _matches(fault: str, pattern: str) -> bool:
+    is_meant = pattern.startswith(_APPLICATION) or not fault.startswith(_APPLICATION)
+    return is_meant and fnmatchcase(fault, pattern)
 
 
 def _draw(stream: Stream, campaign: Campaign, target: str, name: str, kind: FaultKind) -> FaultEntry:

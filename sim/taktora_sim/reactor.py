@@ -159,6 +159,8 @@ class SimReactor:
         self._deadline_ns: int | None = None
         self._timer: Timer | None = None
         self._timer_ns = 0
+        self._held = 0
+        self._put_off: Callable[[], None] | None = None
 
     def attach(self, key: int, source: ListenerPort | int) -> None:
         if isinstance(source, int):
@@ -190,6 +192,24 @@ class SimReactor:
         if self._is_idle:
             self._is_idle = False
             self._post(self._resume)
+
+    # req: REQ_8150
+    def hold(self) -> None:
+        """Let the loop stand still, as if its thread got no time; holds add up."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Take one hold back; without any left the loop goes on with what has come due meanwhile."""
+        self._held = max(0, self._held - 1)
+        put_off = self._put_off
+        if not self._held and put_off is not None:
+            self._put_off = None
+            self._post(put_off)
+
+    def release_all(self) -> None:
+        """Take all holds back: whoever ends the run wants it to end."""
+        self._held = min(self._held, 1)
+        self.release()
 
     def launch(self, loop: Loop, on_end: Callable[[BaseException | None], None]) -> None:
         """Start ``loop`` at this instant; ``on_end`` is called with its error, or None, when it has ended."""
@@ -225,12 +245,16 @@ class SimReactor:
             self._end(None)
 
     def _first(self, loop: Loop) -> None:
-        if loop is self._loop:
+        if self._held:
+            self._put_off = partial(self._first, loop)
+        elif loop is self._loop:
             self._advance(None)
 
     def _resume(self) -> None:
         """Answer the pending Wait with what has fired."""
-        if self._waiting:
+        if self._held:
+            self._put_off = self._resume
+        elif self._waiting:
             self._advance(self._take_fired())
 
     def _take_fired(self) -> list[int]:
@@ -264,7 +288,9 @@ class SimReactor:
             self._end(error)
 
     def _occupied(self, loop: Loop) -> None:
-        if loop is self._loop:
+        if self._held:
+            self._put_off = partial(self._occupied, loop)
+        elif loop is self._loop:
             self._advance([])
 
     def _arm(self, deadline_ns: int) -> None:
@@ -276,6 +302,9 @@ class SimReactor:
     def _on_timer(self) -> None:
         """Answer a Wait whose deadline has come; one timer stands for all deadlines, so it may be early."""
         self._timer = None
+        if self._held:
+            self._put_off = self._put_off or self._on_timer
+            return
         if not self._waiting or self._deadline_ns is None:
             return
         if self._deadline_ns > self.clock.now_ns():

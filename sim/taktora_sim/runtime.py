@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from taktora.errors import ConfigurationError, RunnerJoinError
 from taktora.executor import ExecutionMonitor
 from taktora.runtime import RunHandle, Runtime
+from taktora_sim.appfaults import AppFaults
 from taktora_sim.itemwatch import ItemWatch
 from taktora_sim.reactor import SimReactor
 from taktora_sim.world import WorldAborted
@@ -49,6 +50,7 @@ def make_runtime(world: World) -> Runtime:
         start=start,
         prepare=prepare,
         recorder=world.recorder,
+        on_bind=world.part(AppFaults).bound,
         context=world,
     )
 
@@ -97,6 +99,7 @@ class _WorldRun:
         self.error: BaseException | None = None
         self._world = world
         self._executor = executor
+        self._reactor = reactor
         self._ended = False
         reactor.launch(executor.start_loop(), self._on_end)
 
@@ -110,6 +113,7 @@ class _WorldRun:
         self._executor.stoppable().stop()
 
     def join(self, timeout_s: float = 5.0) -> None:
+        self._reactor.release_all()
         if not self._ended and not self._world.run_until(lambda: self._ended, int(timeout_s * 1e9)):
             msg = f"executor {self._executor.name!r} still runs {timeout_s} virtual s after it was asked to stop"
             raise RunnerJoinError(msg)

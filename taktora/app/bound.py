@@ -61,6 +61,7 @@ class BoundApp:
         except BaseException:
             self.close()
             raise
+        runtime.on_bind(app.name, self.executors)
 
     @property
     def health(self) -> dict[str, ConnectorHealth]:

@@ -225,6 +225,34 @@ def test_outputs_are_renewed_only_if_every_item_ran(how: str) -> None:
         assert cell.bound.health["cell"].kind.value == "Degraded"
 
 
+@pytest.mark.verifies("REQ_8150")
+@pytest.mark.parametrize("kind", ["kill", "stop", "hang"])
+def test_an_application_that_no_longer_runs_leaves_safe_outputs(kind: str) -> None:
+    def declare(app: App) -> None:
+        axis = app.ethercat("cell").device("axis1", AxisIn, AxisOut)
+        lamp = app.ethercat("cell").writer("lamp")
+
+        @app.cyclic(on=axis.cycle)
+        def control(_: Context) -> None:
+            axis.outputs.control = 7
+            lamp.try_send(3)
+
+    with Cell(declare) as cell:
+        cell.run_cycles(5.5)
+        assert (cell.axis()[-1], cell.driver.sent[-1][1]) == ((7, 15), b"\x06")
+        end = cell.world.faults.inject("app/pick", kind)
+        cell.run_cycles(5)
+
+        assert (cell.axis()[-1], cell.driver.sent[-1][1]) == ((0, 15), b"\x00"), "safe within 10 ms"
+        cell.run_cycles(20)
+        assert cell.bound.health["cell"].kind.value == "Degraded"
+        if kind != "kill":
+            end()
+            cell.run_cycles(8)
+            assert cell.axis()[-1] == (7, 15)
+            assert cell.bound.health["cell"].kind.value == "Up"
+
+
 @pytest.mark.verifies("REQ_8151")
 def test_validity_age_and_freshness_of_a_subdevice_that_stops_to_answer() -> None:
     seen: list[tuple[Validity, bool, int | None]] = []
