@@ -88,13 +88,14 @@ class BusBench:
         policy: Callable[[], ReconnectPolicy] | None = None,
         clock: ManualClock | None = None,
         wire_round_ns: int = 0,
+        seen: Recorder | None = None,
     ) -> None:
         self.plan = plan or make_plan()
         self.clock = clock or ManualClock()
         self.mock = driver or MockBusDriver.for_plan(
             self.plan, clock=self.clock if wire_round_ns else None, wire_round_ns=wire_round_ns
         )
-        self.seen = Recorder()
+        self.seen = seen or Recorder()
         self.layout = self.plan.layout()
         self.stage = OutputStage(self.layout)
         bus: BusDriver = self.mock
