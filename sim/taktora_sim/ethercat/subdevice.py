@@ -316,10 +316,10 @@ class SubDevice:
         self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
+        before = self._scattered() if self.input_filters else b""
         if self._raw_inputs is not None:
             view[:] = self._raw_inputs
             self._raw_inputs = None
-        before = self._scattered() if self.input_filters else b""
         self.application.inputs(view)
         if self.input_filters:
             self._filter_inputs(view, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.network import DeviceSpec, IdentitySpec
@@ -18,6 +19,8 @@ from taktora_sim.ethercat.frame import (
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.subdevice import SubDevice
 from taktora_sim.world import World
+
+Options: TypeAlias = dict[str, bool | int | float | str]
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -98,7 +101,7 @@ def device(
         identity=IdentitySpec(vendor_id=2, product_code=0x1234, revision=1),
         parent=parent,
         port=port,
-        options=options,
+        options={**(options or {}), **more},
     )
     return SubDevice(
         world, f"ethercat/cell/{label}", spec, application or NullApplication(), sii() if image is None else image

@@ -37,7 +37,7 @@ def _request(bus: SimulatedSegment, value: int) -> tuple[int, int]:
 
 def _device_in(state: int, **options: bool | float | str) -> SimulatedSegment:
     world = World(1)
-    bus = segment(world, device(world, "d0", Recorder(), has_boot=True, **options))
+    bus = segment(world, device(world, "d0", Recorder(), has_boot=True))
     map_process_data(bus, 0, 0)
     for step in _REACH[state]:
         write_word(bus, 0, 0x0120, step)
@@ -245,4 +245,4 @@ def test_an_id_request_is_answered_with_the_alias() -> None:
 @pytest.mark.parametrize(("name", "value"), [("fmmus", 17), ("transition_delay_ms", "soon"), ("has_boot", 1)])
 def test_an_option_that_cannot_be_is_named(name: str, value: int | str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        device(World(1), "d0", **{name: value})
+        device(World(1), "d0", options={name: value})
