@@ -94,7 +94,8 @@ def device(
     image: bytes | None = None,
     parent: str | None = None,
     port: int | None = None,
-    **options: bool | float | str,
+    options: Options | None = None,
+    **more: bool | float | str,
 ) -> SubDevice:
     spec = DeviceSpec(
         label=label,

@@ -243,6 +243,6 @@ def test_an_id_request_is_answered_with_the_alias() -> None:
 
 @pytest.mark.verifies("REQ_8102")
 @pytest.mark.parametrize(("name", "value"), [("fmmus", 17), ("transition_delay_ms", "soon"), ("has_boot", 1)])
-def test_an_option_that_cannot_be_is_named(name: str, value: int | str) -> None:
+def test_an_option_that_cannot_be_is_named(name: str, value: float | str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         device(World(1), "d0", options={name: value})
