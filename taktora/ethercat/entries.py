@@ -13,9 +13,7 @@ __all__ = [
     "EntryFault",
     "PlacedEntry",
     "PlacedPdo",
-    "entries_of",
     "entry_bits",
-    "image_bits",
     "place_pdos",
     "placed",
 ]
@@ -95,16 +93,6 @@ def entry_bits(entry: EntrySpec) -> int:
     if entry.name is not None and length > _LONGEST_NAMED_BITS:
         raise EntryFault(f"{length} bits are more than the {_LONGEST_NAMED_BITS} of the longest value", "bit_length")
     return length
-
-
-def image_bits(device: DeviceSpec, direction: Direction) -> int:
-    """Return the length of a device's image of one direction in bits. Raises ``EntryFault`` as :func:`placed`."""
-    return max((pdo.bit_offset + pdo.bit_length for pdo in placed(device, direction)), default=0)
-
-
-def entries_of(device: DeviceSpec, direction: Direction) -> tuple[PlacedEntry, ...]:
-    """Return the named entries of one direction. Raises ``EntryFault`` as :func:`placed`."""
-    return tuple(entry for pdo in placed(device, direction) for entry in pdo.entries)
 
 
 def placed(device: DeviceSpec, direction: Direction) -> tuple[PlacedPdo, ...]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from taktora.clock import Clock, SystemClock
 from taktora.errors import ConfigurationError, LinkDown, StackError
 from taktora.ethercat import bringup_errors as text
+from taktora.ethercat.al_status import al_status_text
 from taktora.ethercat.driver import AlState, BringUp, Emergency, Exchange, Steps, SubDeviceState
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
@@ -441,8 +442,7 @@ class SoemDriver:
         return _subdevice_state(station.position, status, code)
 
     def _cause(self, state: SubDeviceState) -> tuple[SubDeviceMap | None, SubDeviceState, str]:
-        cause = self._pysoem.al_status_code_to_string(state.al_status_code)
-        return self._stations[state.position].sub, state, cause
+        return self._stations[state.position].sub, state, al_status_text(state.al_status_code)
 
     def _write_all(self, state: AlState) -> None:
         if self._stations:

@@ -23,10 +23,9 @@ from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVa
 
 from taktora.codec.records import construct, is_record, record_fields
 from taktora.errors import CodecError, ConfigurationError
-from taktora.ethercat.entries import Direction, PlacedEntry, entries_of, image_bits
-from taktora.ethercat.network import DeviceSpec
+from taktora.ethercat.entries import PlacedEntry
 
-__all__ = ["TypedImage", "typed_image"]
+__all__ = ["TypedImage"]
 
 T = TypeVar("T")
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -196,17 +195,6 @@ class TypedImage(Generic[T]):
             except (struct.error, ValueError, TypeError, OverflowError):
                 return f"{self.where}: {field.name} = {each!r}{_unit(field)} is not in {_range(field)}"
         return f"{self.where}: {cause}"
-
-
-def typed_image(record: type[T], device: DeviceSpec, direction: Direction, base: Buffer | None = None) -> TypedImage[T]:
-    """Return what binds ``record`` to the inputs (``tx``) or outputs (``rx``) of a device of the machine file.
-
-    Raises:
-        ConfigurationError: as :class:`TypedImage`.
-        EntryFault: the device's PDOs make no sense; never for one that was resolved.
-    """
-    where = f"{'outputs' if direction == 'rx' else 'inputs'} of {device.label!r}"
-    return TypedImage(record, entries_of(device, direction), image_bits(device, direction), where, base)
 
 
 def _offset(field: _Field) -> int:
