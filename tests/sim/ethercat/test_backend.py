@@ -1,0 +1,220 @@
+"""An application on a simulated EtherCAT segment: from the machine file to the device's process, in virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from taktora import App, Context
+from taktora.app.bench import Bench, EthercatBacking
+from taktora.app.machine import load_machine
+from taktora.errors import ConfigurationError
+from taktora.ethercat.backend import BusRequest
+from taktora.ethercat.driver import AlState
+from taktora.ethercat.options import EthercatConnectorOptions
+from taktora.ethercat.resolve import resolve
+from taktora_sim.ethercat.backend import PLANT_KINDS, make_bus, segment_of
+from taktora_sim.ethercat.devices import SimulatedDevice, device_of
+from taktora_sim.ethercat.pcapng import SegmentRecording
+from taktora_sim.faults import FaultEntry, FaultPlan
+from taktora_sim.world import World
+
+from .cell import MIXED, MS, bus, coupler, inputs
+
+MACHINE = """\
+machine: press
+ethercat:
+  cell:
+    cycle_time_ms: 1
+    devices:
+      - {label: coupler, identity: {vendor_id: 0x7E57, product_code: 1}}
+      - label: buttons
+        identity: {vendor_id: 0x7E57, product_code: 2}
+        pdos: {tx: [{index: 0x1A00, entries: [{name: start, type: bool}, {name: stop, type: bool}]}]}
+      - label: valve
+        identity: {vendor_id: 0x7E57, product_code: 3}
+        sm_watchdog_enabled: true
+        pdos: {rx: [{index: 0x1600, entries: [{name: open, type: bool}, {name: pulses, type: bits, bit_length: 3}]}]}
+      - label: ram
+        identity: {vendor_id: 0x7E57, product_code: 4}
+        mailbox: {}
+        sm_watchdog_enabled: true
+        pdos:
+          rx: [{index: 0x1600, entries: [{name: target, index: 0x607A, type: i32, factor: 0.001, unit: mm}]}]
+          tx: [{index: 0x1A00, entries: [{name: position, index: 0x6064, type: i32, factor: 0.001, unit: mm}]}]
+"""
+
+
+@dataclass
+class Buttons:
+    start: bool
+    stop: bool
+
+
+@dataclass
+class Valve:
+    open: bool
+
+
+@dataclass
+class RamIn:
+    position: float
+
+
+@dataclass
+class RamOut:
+    target: float
+
+
+class Press:
+    """The application: start opens the valve and moves the ram by 12.5 mm; stop closes the valve."""
+
+    def __init__(self) -> None:
+        self.app = App("press")
+        cell = self.app.ethercat("cell")
+        self.buttons = cell.device("buttons", Buttons)
+        self.valve = cell.device("valve", outputs=Valve)
+        self.ram = cell.device("ram", RamIn, RamOut)
+        self.cycles = 0
+
+        @self.app.cyclic(on=cell.cycle)
+        def control(_ctx: Context) -> None:
+            self.cycles += 1
+            if self.buttons.inputs.start:
+                self.valve.outputs.open = True
+                self.ram.outputs.target = self.ram.inputs.position + 12.5
+            if self.buttons.inputs.stop:
+                self.valve.outputs.open = False
+
+
+def _machine(folder: Path) -> Path:
+    path = folder / "machine.yaml"
+    path.write_text(MACHINE)
+    return path
+
+
+@pytest.mark.verifies("REQ_0310", "REQ_8021", "REQ_8151", "REQ_8152")
+def test_an_application_moves_a_simulated_cell(tmp_path: Path) -> None:
+    press = Press()
+    with World(1) as world, press.app.bind(world.runtime, machine=_machine(tmp_path)) as bound:
+        segment = segment_of(world, "cell")
+        ram = device_of(segment, "ram", SimulatedDevice)
+        valve = device_of(segment, "valve", SimulatedDevice)
+        bound.start()
+        world.run_for(500 * MS)
+        assert bound.health["cell"].kind.name == "UP"
+        assert all(each.state is AlState.OP for each in segment.subdevices)
+        assert not valve.output("open")
+
+        ram.set("position", -2.0)
+        device_of(segment, "buttons", SimulatedDevice).set("start", True)
+        world.run_for(5 * MS)
+
+        assert valve.output("open")
+        assert ram.output("target") == 10.5
+        assert press.ram.fresh
+        assert press.cycles > 300
+    assert all(each.state is AlState.INIT for each in segment.subdevices)
+
+
+def _drill(folder: Path, name: str) -> tuple[str, bytes, list[str]]:
+    """Run the press with a lost frame, a cable that is cut for 200 ms, and a power cycle; record all of it."""
+    plan = FaultPlan.of(
+        FaultEntry(target="ethercat/cell", kind="lose-frames", at_ns=400 * MS, duration_ns=3 * MS),
+        FaultEntry(target="ethercat/cell/ram", kind="cut-cable", at_ns=800 * MS, duration_ns=200 * MS),
+        FaultEntry(target="ethercat/cell/valve", kind="power-cycle", at_ns=2000 * MS, duration_ns=20 * MS),
+    )
+    press = Press()
+    with World(7, plan=plan) as world, press.app.bind(world.runtime, machine=_machine(folder)) as bound:
+        recording = SegmentRecording(segment_of(world, "cell"), folder / f"{name}.pcapng")
+        bound.start()
+        reasons: list[str] = []
+        for _ in range(4000):
+            world.run_for(MS)
+            text = bound.health["cell"].kind.name
+            if not reasons or reasons[-1] != text:
+                reasons.append(text)
+        assert bound.health["cell"].kind.name == "UP", bound.health["cell"]
+        recorded = recording.path
+    return world.trace.sha256(), recorded.read_bytes(), reasons
+
+
+@pytest.mark.verifies("REQ_0331", "REQ_8107", "REQ_8109", "REQ_8111", "REQ_8005")
+def test_a_run_with_faults_recovers_and_repeats_itself_byte_for_byte(tmp_path: Path) -> None:
+    first_hash, first_bytes, reasons = _drill(tmp_path, "first")
+    second_hash, second_bytes, _reasons = _drill(tmp_path, "second")
+
+    assert "DEGRADED" in reasons
+    assert reasons[-1] == "UP"
+    assert first_hash == second_hash
+    assert first_bytes == second_bytes
+    assert len(first_bytes) > 100_000
+
+
+@pytest.mark.verifies("REQ_8021")
+def test_an_application_can_be_bound_again_to_the_same_segment(tmp_path: Path) -> None:
+    press = Press()
+    machine = _machine(tmp_path)
+    with World(1) as world:
+        for _ in range(2):
+            with press.app.bind(world.runtime, machine=machine) as bound:
+                bound.start()
+                world.run_for(300 * MS)
+                assert bound.health["cell"].kind.name == "UP"
+
+
+def _request(node: str = "one", **more: object) -> BusRequest:
+    spec = more.pop("spec", MIXED)
+    options = EthercatConnectorOptions.of_plan(resolve(spec))  # type: ignore[arg-type]
+    return BusRequest(bus="cell", node=node, options=options, spec=spec, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.verifies("REQ_0312", "REQ_8510")
+def test_a_segment_has_one_maindevice_and_one_description() -> None:
+    with World(1) as world:
+        first = make_bus(world.runtime, _request())
+        with pytest.raises(ConfigurationError, match="'cell' is driven by 'one'; 'two' cannot have it too"):
+            make_bus(world.runtime, _request("two"))
+
+        first.close()
+        with pytest.raises(ConfigurationError, match="'two' describes other devices than 'one'"):
+            make_bus(world.runtime, _request("two", spec=bus(coupler(), inputs("di", 4))))
+        assert make_bus(world.runtime, _request("two")).layout.output_bytes == first.layout.output_bytes
+
+
+@pytest.mark.verifies("REQ_8013", "REQ_8510")
+def test_a_simulated_run_cannot_reach_an_interface(tmp_path: Path) -> None:
+    press = Press()
+    bench = Bench(ethercat={"cell": EthercatBacking(interface="eth1")})
+
+    with (
+        World(1) as world,
+        pytest.raises(ConfigurationError, match=r"interface 'eth1', which a simulated run cannot .*simulated = true"),
+    ):
+        press.app.bind(world.runtime, machine=load_machine(_machine(tmp_path)), bench=bench)
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_a_segment_that_is_not_there_is_named() -> None:
+    with World(1) as world, pytest.raises(ConfigurationError, match="no EtherCAT bus 'cel'; it has none; bind the App"):
+        segment_of(world, "cel")
+
+
+@pytest.mark.verifies("REQ_8108")
+def test_a_plant_is_put_behind_its_device_and_an_unknown_one_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str, object]] = []
+    monkeypatch.setitem(
+        PLANT_KINDS, "spring", lambda segment, label, settings, _folder: made.append((segment.name, label, settings))
+    )
+
+    with World(1) as world:
+        make_bus(world.runtime, _request(settings={"axis1": {"kind": "spring", "rate": 2}}))
+    with (
+        World(1) as world,
+        pytest.raises(ConfigurationError, match=r"\[ethercat\.cell\.plant\.axis1\]: no plant of kind"),
+    ):
+        make_bus(world.runtime, _request(settings={"axis1": {"kind": "sprig"}}))
+
+    assert made == [("cell", "axis1", {"rate": 2})]
