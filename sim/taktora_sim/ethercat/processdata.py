@@ -12,7 +12,7 @@ from typing import Final
 
 from taktora.ethercat.coe import Abort
 from taktora.ethercat.device_objects import RX_ASSIGNMENT, TX_ASSIGNMENT
-from taktora.ethercat.dictionary import Access, DictionaryObject, ObjectDictionary
+from taktora.ethercat.dictionary import Access, DictionaryObject, ObjectDictionary, ObjectEntry
 
 __all__ = ["PdoRules", "ProcessData", "Slot"]
 
@@ -52,6 +52,7 @@ class ProcessData:
         self.bits = 0
         self.image = b""
         self._by_object: dict[tuple[int, int], Slot] = {}
+        self._plan: list[tuple[int, Slot, int, ObjectEntry]] = []
         self._word = 0
         self.rebuild()
 
@@ -70,6 +71,7 @@ class ProcessData:
             offset += bits
         self.slots, self.bits = tuple(slots), offset
         self._by_object = {(slot.index, slot.subindex): slot for slot in slots}
+        self._plan = [self._planned(slot) for slot in slots]
         self._word = sum(self._stored(slot) << slot.offset for slot in self._by_object.values())
         self.image = self._word.to_bytes(self.byte_length, "little")
 
@@ -86,7 +88,7 @@ class ProcessData:
                 self._word = word
                 self.image = word.to_bytes(self.byte_length, "little")
 
-    def take(self, data: bytes | memoryview) -> list[Slot]:
+    def take(self, data: bytes) -> list[Slot]:
         """Take a whole image, store the values that changed and return their slots."""
         if data == self.image:
             return []
@@ -94,13 +96,16 @@ class ProcessData:
         changed = word ^ self._word
         self._word = word
         self.image = word.to_bytes(self.byte_length, "little")
-        found = [slot for slot in self.slots if changed & slot.mask]
-        for slot in found:
-            entry = self._dictionary.objects[slot.index].entries[slot.subindex]
-            entry.value = ((word & slot.mask) >> slot.offset).to_bytes(
-                max(entry.byte_length, (slot.bits + 7) // 8), "little"
-            )
+        found: list[Slot] = []
+        for mask, slot, length, entry in self._plan:
+            if changed & mask:
+                entry.value = ((word & mask) >> slot.offset).to_bytes(length, "little")
+                found.append(slot)
         return found
+
+    def _planned(self, slot: Slot) -> tuple[int, Slot, int, ObjectEntry]:
+        entry = self._dictionary.entry(slot.index, slot.subindex)
+        return slot.mask, slot, max(entry.byte_length, (slot.bits + 7) // 8), entry
 
     def _stored(self, slot: Slot) -> int:
         value = self._dictionary.entry(slot.index, slot.subindex).value

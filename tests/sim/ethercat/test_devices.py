@@ -221,6 +221,26 @@ def test_a_broken_wire_shows_as_error_until_it_is_mended() -> None:
     assert not device.input("error1")
 
 
+@pytest.mark.verifies("REQ_8109")
+def test_a_forced_status_bit_stays_when_the_value_changes() -> None:
+    parameters: dict[str, Any] = {"entry": "error1", "value": 1.0}
+    entry = FaultEntry(
+        target="ethercat/cell/ai", kind="force-input", at_ns=0, duration_ns=2 * MS, parameters=parameters
+    )
+    world = World(1, plan=FaultPlan.of(entry))
+    device = _powered(analog_inputs("ai"), world)
+    world.run_for(MS)
+    seen = []
+
+    for value in (5.0, 12.0, 5.0):
+        device.value = value
+        seen.append(device.input("error1"))
+    world.run_for(2 * MS)
+
+    assert seen == [True, True, True]
+    assert device.input("error1") is False
+
+
 def _noisy(seed: int, label: str = "ai") -> list[int]:
     device = _powered(analog_inputs(label, options={"noise": 0.1}), World(seed))
     device.value = 5.0

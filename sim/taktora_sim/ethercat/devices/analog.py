@@ -67,6 +67,7 @@ class AnalogInputs(SimulatedDevice):
         }
         self._ranges = {name: _range(spec, channel.value) for name, channel in self._channels.items()}
         self._broken: dict[str, list[Parameters]] = {}
+        self._status: dict[str, tuple[bool, bool, bool]] = {}
         self._noise = number(spec, "noise", 0.0)
         self._draws_of: Stream | None = None
 
@@ -126,16 +127,19 @@ class AnalogInputs(SimulatedDevice):
         wanted = low if is_broken else float(self._inputs[name]) + noise
         before = self.input_data.image
         self.put(channel.value, min(max(wanted, low), high))
-        for bit, is_set in (
-            ("underrange", is_broken or wanted < low),
-            ("overrange", not is_broken and wanted > high),
-            ("error", is_broken or not low <= wanted <= high),
-        ):
-            if bit in channel.bits:
-                self.put(channel.bits[bit], is_set)
+        self._show_status(channel, is_broken or wanted < low, not is_broken and wanted > high, is_broken)
         toggle = channel.bits.get("toggle")
         if toggle is not None and self.input_data.image != before:
             self.put(toggle, not self.input(toggle.name))
+
+    def _show_status(self, channel: _Channel, is_below: bool, is_above: bool, is_broken: bool) -> None:
+        status = (is_below, is_above, is_broken)
+        if status != self._status.get(channel.value.name):
+            self._status[channel.value.name] = status
+            shown = (("underrange", is_below), ("overrange", is_above), ("error", is_below or is_above or is_broken))
+            for word, is_set in shown:
+                if word in channel.bits:
+                    self.set(channel.bits[word].name, is_set)
 
     def _status_of(self, value: NamedEntry) -> dict[str, NamedEntry]:
         return {
@@ -180,10 +184,9 @@ class AnalogOutputs(SimulatedDevice):
         """What channel 1 drives, in its unit."""
         return float(self.output(1))
 
-    def output(self, key: int | str) -> Value:
-        name = self._find(self.outputs_by_name, key, "output").name
-        value = super().output(name)
-        if name not in self._ranges:
+    def output_value(self, entry: NamedEntry) -> Value:
+        value = super().output_value(entry)
+        if entry.name not in self._ranges:
             return value
-        low, high = self._ranges[name]
+        low, high = self._ranges[entry.name]
         return min(max(value, low), high)
