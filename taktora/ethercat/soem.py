@@ -308,7 +308,7 @@ class SoemDriver:
             if decision is OpWait.ACKNOWLEDGE:
                 for each in wanting:
                     if each.has_error:
-                        self._write_state(self._stations[each.position], AlState.OP | _ACKNOWLEDGE)
+                        self._acknowledge(self._stations[each.position], AlState.OP)
             yield self._now_ns() + OP_WAIT_SPIN_NS
 
     def exchange(self) -> Steps[Exchange]:
@@ -351,7 +351,10 @@ class SoemDriver:
         return (yield from self._ask(station, state))
 
     def _ask(self, station: _Station, state: AlState) -> Steps[bool]:
-        self._write_state(station, state | _ACKNOWLEDGE)
+        if self._state_of(station).has_error:
+            self._acknowledge(station, state)
+        else:
+            self._write_state(station, state)
         for _spin in range(_RETURN_SPINS):
             yield self._now_ns() + OP_WAIT_SPIN_NS
             found = self._state_of(station)
@@ -448,6 +451,15 @@ class SoemDriver:
         if self._stations:
             self._master.state = int(state)
             self._master.write_state()
+
+    def _acknowledge(self, station: _Station, state: AlState) -> None:
+        """Clear a latched error and ask for ``state``.
+
+        A simple device (ESC with device emulation) shows the bit that acknowledges as it was written, as an error of
+        its own: it is taken back by the second write, which means nothing to the others.
+        """
+        self._write_state(station, state | _ACKNOWLEDGE)
+        self._write_state(station, state)
 
     @staticmethod
     def _write_state(station: _Station, value: int) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the real EtherCAT driver on a segment behind a virtual cable."""
