@@ -170,7 +170,7 @@ class CycleRunner:
                 validity = all_fresh
             else:
                 matches = self._counter.judge(working_counter, self._expected)
-                validity = yield from self._take_what_is_fresh(matches)
+                validity = yield from self._take_what_is_fresh(working_counter, matches, at_ns)
             seen = (index, at_ns, bytes(inputs), validity, wire_round_ns, phase_wait_ns, matches)
             on_cycle(_new_tuple(CycleRecord, seen))
             if not plain and not self._review(index, working_counter, matches, at_ns):
@@ -208,11 +208,12 @@ class CycleRunner:
             self._settle()
         return self._now()
 
-    def _take_what_is_fresh(self, matches: bool) -> Steps[bytes]:
+    def _take_what_is_fresh(self, working_counter: int, matches: bool, at_ns: int) -> Steps[bytes]:
         """Read the inputs of those who took part; on a low counter the AL states say who that is."""
         supervision, validity = self._supervision, self._validity
         if not matches:
-            yield from supervision.look()
+            has_changed = self._low is None or self._low.observed != working_counter
+            yield from supervision.look(at_ns, has_changed)
         count = len(validity)
         stale = set() if matches else {place for place in range(count) if supervision.is_absent(place)}
         if not matches and not stale:

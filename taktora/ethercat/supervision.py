@@ -42,6 +42,7 @@ class AlSupervision:
         self._codes = [0] * count
         self._job: Steps[None] | None = None
         self._hurried = False
+        self._looked_ns = 0
         self.due_ns = 0
         """When :meth:`step` has something to do."""
         self.busy = False
@@ -89,13 +90,19 @@ class AlSupervision:
             # A lost frame shows in the next exchange; here it only ends this look.
             self._end()
 
-    def look(self) -> Steps[None]:
-        """Read all states at once; what is under way goes first, its result counts."""
-        if self._job is None:
-            try:
-                self.note((yield from self._driver.survey()))
-            except ConnectorError:
-                return
+    def look(self, now_ns: int, has_changed: bool) -> Steps[None]:
+        """Read all states, unless that was done a moment ago and nothing has changed since.
+
+        A look takes as long as several exchanges; in a row of low counters that would take the cycle away from those
+        who are well. What is under way goes first, its result counts.
+        """
+        if self._job is not None or not (has_changed or now_ns >= self._looked_ns + REPAIR_NS):
+            return
+        self._looked_ns = now_ns
+        try:
+            self.note((yield from self._driver.survey()))
+        except ConnectorError:
+            return
 
     def note(self, states: tuple[SubDeviceState, ...]) -> None:
         """Take what a survey found; positions that are not in the plan are no concern."""

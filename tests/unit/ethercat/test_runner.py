@@ -166,6 +166,24 @@ def test_a_low_counter_that_nobody_explains_makes_all_inputs_stale() -> None:
     assert bench.seen.records[-1].validity == bytes((_FRESH, _STALE, _FRESH, _STALE))
 
 
+@pytest.mark.verifies("REQ_0264", "REQ_0317")
+def test_a_row_of_equal_low_counters_is_looked_into_when_it_changes_and_every_100_ms() -> None:
+    bench = BusBench()
+    bench.run_cycles(1)
+    bench.mock.set_state(0x1003, AlState.NONE)
+    bench.mock.with_wkc_sequence([3] * 50 + [2] * 50)
+
+    bench.run_cycles(50)
+    looks_at_three = bench.mock.survey_calls
+    bench.run_cycles(50)
+
+    assert (looks_at_three, bench.mock.survey_calls) == (1, 2)
+    assert {record.validity for record in bench.seen.records[1:]} == {bytes((_FRESH, _FRESH, _FRESH, _STALE))}
+    bench.mock.with_default_cycle_wkc(2)
+    bench.run_cycles(250)
+    assert 3 <= bench.mock.survey_calls <= 6
+
+
 @pytest.mark.verifies("REQ_0264")
 def test_inputs_that_never_came_are_not_stale_but_never_seen() -> None:
     bench = BusBench()
