@@ -12,6 +12,7 @@ from textwrap import dedent
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.unit.transport.leftovers import files_named
 
 pytest.importorskip("iceoryx2")
 
@@ -80,7 +81,7 @@ def domain() -> Iterator[str]:
     """Name a domain; after the test only the one file that iceoryx2 keeps per prefix may exist, and is removed."""
     name = f"taktora_system_{os.getpid()}"
     yield name
-    found = [*Path("/dev/shm").glob(f"{name}*"), *Path("/tmp/iceoryx2").rglob(f"{name}*")]
+    found = [*Path("/dev/shm").glob(f"{name}*"), *files_named(Path("/tmp/iceoryx2"), name)]
     for path in found:
         path.unlink()
     assert [path.name for path in found if not path.name.endswith(".global_mgmt")] == []
