@@ -25,7 +25,7 @@ from taktora.transport import (
     envelope_type,
 )
 from tests.patience import PATIENCE_S
-from tests.unit.transport.leftovers import leftovers
+from tests.unit.transport.leftovers import files_named, leftovers
 
 pytest.importorskip("iceoryx2")
 
@@ -182,7 +182,7 @@ def test_script_that_forgets_to_close_leaves_nothing(domain: str) -> None:
     subprocess.run([sys.executable, "-c", body, domain], check=True, timeout=PATIENCE_S, cwd=ROOT)
 
     root = Path("/tmp/iceoryx2")
-    found = [*Path("/dev/shm").glob(f"{domain}*"), *root.rglob(f"{domain}*")]
+    found = [*Path("/dev/shm").glob(f"{domain}*"), *files_named(root, domain)]
     assert [path.name for path in found if not path.name.endswith(".global_mgmt")] == []
 
 
