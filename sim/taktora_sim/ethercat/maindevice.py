@@ -327,12 +327,12 @@ class SimulatedMainDevice:
         return result
 
     def _transfer(self, image: ProcessImage) -> Steps[Exchange]:
-        begin_ns = self._now_ns()
         image.fill()
-        answers = yield from self._wire.round(image.frames)
-        if answers is None:
+        answers, after_ns = self._wire.launch(image.frames)
+        yield self._now_ns() + after_ns
+        if len(answers) < len(image.frames):
             raise text.no_frame(self._place, FRAME_TIMEOUT_NS // 1000)
-        return Exchange(image.take(answers), self._now_ns() - begin_ns)
+        return Exchange(image.take(answers), after_ns)
 
     def _look_for_mail(self) -> Steps[None]:
         """Fetch what SubDevices have to say by themselves: emergencies."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from taktora.ethercat import bringup_errors as text
 from taktora.ethercat.driver import Steps
 from taktora_sim.ethercat.frame import (
-    ETHERTYPE,
     Command,
     Datagram,
     FrameError,
@@ -61,33 +60,32 @@ class Wire:
         self._arrivals = segment.arrivals
         self._index = 0
 
-    def round(self, frames: Sequence[bytearray]) -> Steps[list[bytes] | None]:
-        """Send prepared frames together and return the answers; None as soon as one is missing after the time-out.
+    def launch(self, frames: Sequence[bytearray]) -> tuple[list[bytes], int]:
+        """Send prepared frames together; return the answers and in how many ns all of them are there.
 
-        The index of each first datagram is overwritten.
+        The index of each first datagram is overwritten. When one is missing there are none, after the time-out.
         """
         answers = []
         last_ns = 0
         for frame in frames:
             self.frames += 1
-            index = self._index = self._index + 1 & 0xFF
-            frame[_INDEX_BYTE] = index
+            frame[_INDEX_BYTE] = self._index = self._index + 1 & 0xFF
             length = len(frame)
             for data, after_ns, interface in self._arrivals(bytes(frame)):
-                is_ours = len(data) >= length and data[_INDEX_BYTE] == index and data[12:14] == ETHERTYPE
-                if is_ours and after_ns <= FRAME_TIMEOUT_NS and not interface:
+                is_ours = data[_INDEX_BYTE : _INDEX_BYTE + 1] == frame[_INDEX_BYTE : _INDEX_BYTE + 1]
+                if is_ours and len(data) >= length and after_ns <= FRAME_TIMEOUT_NS and not interface:
                     answers.append(data)
-                    last_ns = max(last_ns, after_ns)
+                    if after_ns > last_ns:
+                        last_ns = after_ns
                     break
         if len(answers) < len(frames):
-            yield self.now_ns() + FRAME_TIMEOUT_NS
-            return None
-        yield self.now_ns() + last_ns
-        return answers
+            return [], FRAME_TIMEOUT_NS
+        return answers, last_ns
 
     def once(self, datagrams: Sequence[Datagram]) -> Steps[list[Datagram] | None]:
         """Send one frame of datagrams; None when no valid answer came."""
-        answers = yield from self.round([bytearray(encode_frame(datagrams))])
+        answers, after_ns = self.launch([bytearray(encode_frame(datagrams))])
+        yield self.now_ns() + after_ns
         try:
             found = decode_frame(answers[0]) if answers else []
         except FrameError:
