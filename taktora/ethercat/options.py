@@ -69,6 +69,15 @@ class BusPlan:
     copies: tuple[SliceCopy, ...] = ()
     network_interface: str | None = None
 
+    # req: REQ_8150
+    @property
+    def safe_after_ns(self) -> int:
+        """Longest time from the last renewal of an application that dies to the exchange with its safe outputs.
+
+        What is staged just after one exchange counts from the next one on; then comes the largest age, then one more.
+        """
+        return (self.max_output_age_cycles + 2) * self.cycle_time_ns
+
     def layout(self) -> ImageLayout:
         """Return where each SubDevice lies in the process image."""
         return ImageLayout([(sub.address, sub.label, sub.output_bits, sub.input_bits) for sub in self.subdevices])
@@ -109,7 +118,8 @@ class EthercatConnectorOptions:
         copies: What the driver copies from inputs to outputs in every cycle (REQ_8154).
 
     Raises:
-        ConfigurationError: two SubDevices with one address, label or position, or a copy outside of the images.
+        ConfigurationError: two SubDevices with one address, label or position, a copy outside of the images, or outputs
+            that would be safe later than half of the fault-tolerant time.
     """
 
     pdo_map: tuple[SubDeviceMap, ...] = ()
@@ -143,6 +153,7 @@ class EthercatConnectorOptions:
         for copy in self.copies:
             self.check_slice(copy.source)
             self.check_slice(copy.target)
+        self._check_output_age()
 
     @classmethod
     def of_plan(cls, plan: BusPlan) -> Self:
@@ -163,6 +174,16 @@ class EthercatConnectorOptions:
             copies=self.copies,
             network_interface=self.network_interface,
         )
+
+    # req: REQ_8150
+    def _check_output_age(self) -> None:
+        safe_after_ns = self.plan().safe_after_ns
+        if any(sub.output_bits for sub in self.pdo_map) and safe_after_ns > self.ftti_ns // 2:
+            raise ConfigurationError(
+                f"EthercatConnectorOptions: outputs that nobody renews are safe after {safe_after_ns / 1e6:g} ms "
+                f"(max_output_age_cycles + 2 cycles); half of ftti_ns is {self.ftti_ns / 2e6:g} ms: lower "
+                "max_output_age_cycles or cycle_time_ns, or raise ftti_ns if the process allows it"
+            )
 
     def check_slice(self, routing: EthercatRouting) -> SubDeviceMap:
         """Return the SubDevice that ``routing`` names.

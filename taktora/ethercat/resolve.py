@@ -337,10 +337,10 @@ class _Resolution:
         if total > self._spec.max_pdi_bytes:
             text = f"the process image takes {total} bytes, max_pdi_bytes allows {self._spec.max_pdi_bytes}"
             raise refuse.ImageTooLarge(self._where("max_pdi_bytes"), text)
-        latest_ns = (plan.max_output_age_cycles + 1) * plan.cycle_time_ns
+        latest_ns = plan.safe_after_ns
         # req: REQ_8150
         if layout.output_bytes and latest_ns > plan.ftti_ns // 2:
-            text = f"outputs that nobody renews become safe after {latest_ns / 1e6:g} ms (max_output_age_cycles + 1)"
+            text = f"outputs that nobody renews become safe after {latest_ns / 1e6:g} ms (max_output_age_cycles + 2)"
             raise refuse.OutputAgeTooLong(
                 self._where("max_output_age_cycles"), f"{text}; half of ftti_ms is {plan.ftti_ns / 2e6:g} ms"
             )

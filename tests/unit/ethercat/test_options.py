@@ -153,6 +153,16 @@ def test_safe_outputs_fill_up_with_zeros_and_may_not_be_longer_than_the_image() 
         SubDeviceMap(address=0x1002, output_bits=3, safe_outputs=b"\x04\0")
 
 
+@pytest.mark.verifies("REQ_8150")
+def test_outputs_that_would_be_safe_too_late_are_refused() -> None:
+    just = EthercatConnectorOptions(pdo_map=(_COUPLER,), cycle_time_ns=10_000_000)
+    EthercatConnectorOptions(cycle_time_ns=11_000_000)  # no outputs, nothing to make safe
+
+    assert just.plan().safe_after_ns == just.ftti_ns // 2 == 50_000_000
+    with pytest.raises(ConfigurationError, match=r"safe after 55 ms .*; half of ftti_ns is 50 ms"):
+        dataclasses.replace(just, cycle_time_ns=11_000_000)
+
+
 @pytest.mark.verifies("REQ_8154")
 @pytest.mark.parametrize(
     ("source", "target", "text"),

@@ -279,7 +279,7 @@ _SDO = {"index": 0x8010, "type": "i8", "value": 128}
         (
             _bus(_outputs(), cycle_time_ms=20),
             refuse.OutputAgeTooLong,
-            "max_output_age_cycles: .* after 80 ms .* ftti_ms is 50 ms",
+            "max_output_age_cycles: .* after 100 ms .* ftti_ms is 50 ms",
         ),
         (
             _bus({"label": "a", "pdos": {"tx": [{"index": 0x1A00}]}}),
