@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +19,7 @@ from taktora.ethercat.driver import AlState, BringUp, Emergency
 from taktora.ethercat.network import EthercatBusSpec
 from taktora_sim.ethercat.frame import Command
 from taktora_sim.ethercat.maindevice import SimulatedMainDevice
+from taktora_sim.ethercat.pcapng import SegmentRecording
 from taktora_sim.faults import FaultEntry, FaultPlan
 from taktora_sim.world import World
 
@@ -554,6 +558,40 @@ def test_a_run_with_faults_repeats_itself() -> None:
         return world.trace.sha256()
 
     assert hash_of(3) == hash_of(3)
+
+
+@pytest.mark.verifies("REQ_8111")
+def test_tshark_dissects_bring_up_mail_and_cycles_without_a_malformed_packet(tmp_path: Path) -> None:
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        pytest.skip("tshark is not installed")
+    with World(1) as world:
+        cell = Cell(MIXED, world=world)
+        recording = SegmentRecording(cell.segment, tmp_path / "cell.pcapng")
+        cell.run(cell.main.bring_up())
+        cell.devices["axis1"].emergency(0x8130)
+        cell.cycles(1000)
+        with pytest.raises(StackError, match="0x06020000"):
+            cell.run(cell.main.sdo_read(cell.address("axis1"), 0x5FFF, 0))
+        cell.main.close()
+
+    fields = ("frame.protocols", "_ws.malformed", "ecat.cmd")
+    command = [
+        tshark,
+        "-n",
+        "-r",
+        str(recording.path),
+        "-T",
+        "fields",
+        *(part for each in fields for part in ("-e", each)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    packets = [line.split("\t") for line in done.stdout.splitlines()]
+
+    assert len(packets) == recording.frames
+    assert {malformed for _protocols, malformed, _commands in packets} == {""}
+    assert any(protocols.endswith("ecat:ecat_mailbox") for protocols, *_ in packets)
+    assert sum(commands == "0x0c" for *_, commands in packets) >= 2000
 
 
 @pytest.mark.verifies("REQ_8108")
