@@ -146,7 +146,7 @@ class SimReactor:
         self._world = world
         self._post = world.post
         self._now_ns = world.now_ns
-        self._name = name
+        self._name = self.name = name
         self.clock = world
         self.model = world.executions.model(name)
         self._sources: dict[int, ListenerPort] = {}

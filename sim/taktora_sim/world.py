@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cached_property, partial
 from heapq import heappop, heappush
 from pathlib import Path
@@ -186,6 +186,9 @@ class World:
         self.trace = Trace(self.now_ns, trace_file)
         self.rate: float | None = None
         """Virtual seconds per wall second: 1.0 is real time, None as fast as possible."""
+        self.item_limit_s: float | None = 10.0
+        """Processor seconds after which a call of an item is ended as one that never returns; None: it may take all
+        the time of the world (see ``taktora_sim.hangwatch``)."""
         self.transport_name = transport
         self._closers: list[Callable[[], None]] = []
         self._starters: list[Callable[[], None]] = []
@@ -383,9 +386,16 @@ class World:
         self.start()
         pace = _Pace(self) if self.rate is not None else None
         limit: float = Infinity if deadline_ns is None else deadline_ns
-        if self._step_until(predicate, limit, pace):
-            return True
-        return self._finish(deadline_ns, pace, predicate)
+        with self._hang_watch():
+            is_over = self._step_until(predicate, limit, pace)
+        return is_over or self._finish(deadline_ns, pace, predicate)
+
+    def _hang_watch(self) -> AbstractContextManager[None]:
+        if self.item_limit_s is None:
+            return nullcontext()
+        from taktora_sim.hangwatch import HangWatch
+
+        return HangWatch(self.item_limit_s)
 
     def _step_until(self, predicate: Callable[[], bool] | None, limit: float, pace: _Pace | None) -> bool:
         """Step until ``predicate`` holds; False when nothing is left to do up to ``limit``."""
