@@ -42,7 +42,7 @@ def why_no_rig() -> str:
         return f"not run: the EtherCAT rig needs Linux, this is {sys.platform}"
     if shutil.which("ip") is None:
         return "not run: the EtherCAT rig needs the command ip (package iproute2)"
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     held = int(re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE).group(1), 16)  # type: ignore[union-attr]
     names = {_CAP_NET_ADMIN: "CAP_NET_ADMIN", _CAP_NET_RAW: "CAP_NET_RAW", _CAP_SYS_ADMIN: "CAP_SYS_ADMIN"}
     missing = [name for bit, name in names.items() if not held >> bit & 1]
@@ -240,7 +240,7 @@ class EthercatRig:
 
     def _start(self) -> None:
         _ip("link", "add", self.interface, "type", "veth", "peer", "name", self._far)
-        Path(f"/proc/sys/net/ipv6/conf/{self.interface}/disable_ipv6").write_text("1", encoding="ascii")
+        Path(f"/proc/sys/net/ipv6/conf/{self.interface}/disable_ipv6").write_text("1", encoding="utf-8")
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "taktora_hil.segment_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

@@ -1,0 +1,108 @@
+"""The rig itself: it comes up by one fixture and leaves nothing behind, whatever ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taktora.errors import ConfigurationError
+from taktora.ethercat.network import EthercatBusSpec
+from taktora_hil.rig_ethercat import EthercatRig, reap_leftovers
+from taktora_sim.ethercat.devices.terminals import coupler, digital_outputs
+from tests.system.ethercat.cell import wait_for
+
+pytestmark = pytest.mark.world("rig")
+
+SPEC = EthercatBusSpec(devices=(coupler("coupler"), digital_outputs("do8", 8)))
+
+
+def is_there(interface: str) -> bool:
+    return Path(f"/sys/class/net/{interface}").exists()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.verifies("REQ_8505")
+def test_nothing_is_left_after_success() -> None:
+    with EthercatRig(SPEC) as rig:
+        pid = rig.pid
+        assert pid is not None
+        assert is_there(rig.interface)
+        assert list(rig.control.snapshot()) == ["coupler", "do8"]
+
+    assert not is_there(rig.interface)
+    assert not is_running(pid)
+
+
+@pytest.mark.verifies("REQ_8505")
+def test_nothing_is_left_after_a_failure() -> None:
+    with pytest.raises(ZeroDivisionError), EthercatRig(SPEC) as rig:
+        raise ZeroDivisionError
+
+    assert not is_there(rig.interface)
+
+
+@pytest.mark.verifies("REQ_8505")
+def test_nothing_is_left_when_the_segment_cannot_be_built(capfd: pytest.CaptureFixture[str]) -> None:
+    rig = EthercatRig(EthercatBusSpec(devices=(coupler("same"), coupler("same"))))
+
+    with pytest.raises(ConfigurationError, match="the rig's segment ended with exit status 1"), rig:
+        pass
+
+    assert "two SubDevices have the same label" in capfd.readouterr().err
+    assert not is_there(rig.interface)
+
+
+_HOLDER = """
+import sys, time
+from tests.system.ethercat.test_rig import SPEC
+from taktora_hil.rig_ethercat import EthercatRig
+with EthercatRig(SPEC) as rig:
+    print(rig.interface, rig.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.verifies("REQ_8505")
+@pytest.mark.parametrize("who", ["holder", "segment"])
+def test_nothing_is_left_after_a_kill(who: str) -> None:
+    root = Path(__file__).parents[3]
+    with subprocess.Popen([sys.executable, "-c", _HOLDER], stdout=subprocess.PIPE, text=True, cwd=root) as holder:
+        assert holder.stdout is not None
+        interface, pid = holder.stdout.readline().split()
+        assert is_there(interface)
+        try:
+            os.kill(holder.pid if who == "holder" else int(pid), signal.SIGKILL)
+
+            wait_for(lambda: not is_there(interface))
+            wait_for(lambda: not is_running(int(pid)))
+        finally:
+            holder.kill()
+
+
+@pytest.mark.verifies("REQ_8505")
+def test_a_cable_that_a_killed_process_left_is_removed_by_the_next_rig() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left = f"tk{gone.pid}v0"
+    subprocess.run(["ip", "link", "add", left, "type", "veth", "peer", "name", f"tk{gone.pid}p0"], check=True)
+
+    reap_leftovers()
+
+    assert not is_there(left)
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8109")
+def test_an_unknown_fault_is_refused_with_the_known_ones() -> None:
+    with EthercatRig(SPEC) as rig, pytest.raises(ConfigurationError, match=r"refused .*cut-cables.*cut-cable"):
+        rig.control.inject("ethercat/cell/do8", "cut-cables")
