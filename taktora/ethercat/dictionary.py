@@ -226,9 +226,8 @@ class ObjectDictionary:
         if known is not None:
             return known
         found.entries[subindex] = entry
-        if found.code is ObjectCode.VAR:
-            found.code = ObjectCode.RECORD
-        found.entries[0].number = max(found.count, subindex)
+        if found.code is not ObjectCode.VAR and 0 in found.entries:
+            found.entries[0].number = max(found.count, subindex)
         return entry
 
     def save(self, path: Path) -> None:

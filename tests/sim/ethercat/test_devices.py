@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taktora.errors import ConfigurationError
+from taktora.ethercat.device_objects import build_dictionary
 from taktora.ethercat.driver import AlState, Steps
 from taktora.ethercat.entries import placed
 from taktora.ethercat.network import (
@@ -25,6 +27,7 @@ from taktora.ethercat.network import (
 from taktora.ethercat.resolve import resolve
 from taktora.ethercat.sdo import upload
 from taktora.ethercat.sii import build_sii, parse_sii
+from taktora_sim.ethercat import subdevice
 from taktora_sim.ethercat.devices import (
     PROFILES,
     AnalogInputs,
@@ -38,6 +41,7 @@ from taktora_sim.ethercat.devices import (
     build_segment,
     device_of,
 )
+from taktora_sim.ethercat.devices.options import ESC_OPTIONS
 from taktora_sim.ethercat.devices.terminals import (
     analog_inputs,
     analog_outputs,
@@ -326,13 +330,21 @@ def test_a_wrong_name_is_answered_with_those_that_are_there() -> None:
         (digital_outputs("d", options={"hold_outputs": 1}), "option hold_outputs is 1, expected true or false"),
         (generic("d", options={"mailbox_us": -1}), "option mailbox_us is -1, expected an integer from 0"),
         (analog_inputs("d", options={"noise": "much"}), "option noise is 'much', expected a number"),
+        (analog_inputs("d", options={"noice": 1.0}), "no option 'noice'; did you mean 'noise'"),
+        (generic("d", options={"noise": 1.0}), "no option 'noise'"),
         (analog_inputs("d", options={"range_low": 11}), "range_low 11 is not below range_high 10"),
     ],
-    ids=["flag", "integer", "number", "range"],
+    ids=["flag", "integer", "number", "unknown", "of another kind", "range"],
 )
 def test_what_makes_no_sense_is_refused(spec: DeviceSpec, expected: str) -> None:
     with pytest.raises(ConfigurationError, match=expected):
         build_device(spec)
+
+
+def test_the_options_of_the_esc_are_those_that_it_documents() -> None:
+    documented = re.findall(r"^``(\w+)``", subdevice.__doc__ or "", re.MULTILINE)
+
+    assert set(documented) == ESC_OPTIONS
 
 
 @pytest.mark.verifies("REQ_8109")
@@ -527,6 +539,23 @@ def test_files_of_a_scan_make_the_device(tmp_path: Path) -> None:
 
     assert cell.run(cell.main.bring_up()).expected_wkc == 3
     assert cell.run(cell.main.sdo_read(0x1000, 0x1008, 0)) == b"FOUND"
+
+
+@pytest.mark.verifies("REQ_8153")
+def test_what_a_scanned_dictionary_lacks_comes_from_the_description(tmp_path: Path) -> None:
+    spec = generic("g", 1, 2, dictionary="g.json")
+    found = build_dictionary(spec)
+    for index in (0x6000, 0x1C13):
+        del found.objects[index]
+    del found.objects[0x7000].entries[1]
+    found.save(tmp_path / "g.json")
+
+    device = build_device(spec, tmp_path)
+    device.set("in1", 7)
+
+    assert device.process_data_bytes() == (1, 2)
+    assert device.dictionary.entry(0x6000, 2).number == 7
+    assert device.output("out0") == 0
 
 
 @pytest.mark.parametrize(

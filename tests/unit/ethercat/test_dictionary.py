@@ -181,6 +181,21 @@ def test_a_missing_object_is_named() -> None:
         ObjectDictionary().entry(0x2000, 1)
 
 
+def test_what_is_missing_is_added_and_what_is_there_is_kept() -> None:
+    dictionary = ObjectDictionary()
+    dictionary.add_record(0x6000, "Inputs", {1: ObjectEntry("a", DataType.UNSIGNED8, 8)})
+    dictionary.add_variable(0x6040, "Control", ObjectEntry("Control", DataType.UNSIGNED16, 16, value=b"\x0f\x00"))
+
+    added = [
+        dictionary.ensure(index, subindex, "new", ObjectEntry("b", DataType.UNSIGNED16, 16))
+        for index, subindex in ((0x6000, 1), (0x6000, 3), (0x6040, 1), (0x7000, 2), (0x7001, 0))
+    ]
+
+    assert [entry.name for entry in added] == ["a", "b", "b", "b", "b"]
+    assert [dictionary.objects[index].count for index in (0x6000, 0x6040, 0x7000, 0x7001)] == [3, 0, 2, 0]
+    assert dictionary.entry(0x6040).number == 15
+
+
 def _change(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new, 1)

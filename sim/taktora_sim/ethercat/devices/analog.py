@@ -57,6 +57,7 @@ class AnalogInputs(SimulatedDevice):
     """Analog inputs: ``device.value = 4.2`` or ``device.set(2, 4.2)`` is what the sensor gives."""
 
     profile: ClassVar[str] = "analog-inputs"
+    option_names: ClassVar[frozenset[str]] = SimulatedDevice.option_names | {"range_low", "range_high", "noise"}
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
         super().__init__(spec, dictionary)
@@ -174,6 +175,7 @@ class AnalogOutputs(SimulatedDevice):
     """Analog outputs: ``device.value`` or ``device.output(2)`` is what the channel drives, within its range."""
 
     profile: ClassVar[str] = "analog-outputs"
+    option_names: ClassVar[frozenset[str]] = SimulatedDevice.option_names | {"range_low", "range_high"}
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
         super().__init__(spec, dictionary)

@@ -49,6 +49,8 @@ class SimulatedDevice(NullApplication):
     """
 
     profile: ClassVar[str] = "generic"
+    option_names: ClassVar[frozenset[str]] = frozenset(("hold_outputs", "mailbox_us", "signals"))
+    """What it reads from ``DeviceSpec.options``, beside the ESC and the SII."""
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
         self.spec = spec
@@ -65,6 +67,7 @@ class SimulatedDevice(NullApplication):
         self._outputs_by_object = {(entry.index, entry.subindex): entry for entry in self.outputs_by_name.values()}
         self._listeners: list[tuple[str | None, OutputListener]] = []
         self._signals: dict[str, Callable[[float], None]] = {}
+        self._is_attached = False
         self._draws = flag(spec, "signals", True)
         self._holds = flag(spec, "hold_outputs")
         self._delay_us = integer(spec, "mailbox_us", 0, 0, 10_000_000)
@@ -132,7 +135,7 @@ class SimulatedDevice(NullApplication):
         """Put a value into the image and the dictionary."""
         word = entry.encode(value)
         stored = self.dictionary.objects[entry.index].entries[entry.subindex]
-        data = word.to_bytes(stored.byte_length, "little")
+        data = word.to_bytes(max(stored.byte_length, (entry.bits + 7) // 8), "little")
         if stored.value != data:
             stored.value = data
             self.input_data.put(entry.index, entry.subindex, word)
@@ -142,6 +145,7 @@ class SimulatedDevice(NullApplication):
 
     def attach(self, esc: EscPort) -> None:
         self.esc = esc
+        self._is_attached = True
         if self.spec.mailbox is not None:
             server = SdoServer(self.dictionary, self, self.spec.mailbox, lambda: esc.state)
             information = self.spec.mailbox.sdo_info
@@ -247,7 +251,7 @@ class SimulatedDevice(NullApplication):
                     listener(entry.name, value)
 
     def _draw(self, entry: NamedEntry, value: Value) -> None:
-        if self._draws:
+        if self._draws and self._is_attached:
             record = self._signals.get(entry.name)
             if record is None:
                 signal = self.esc.world.recorder.signal

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from taktora.errors import ConfigurationError
-from taktora.ethercat.dictionary import load_dictionary
+from taktora.ethercat.device_objects import build_dictionary
+from taktora.ethercat.dictionary import ObjectDictionary, load_dictionary
 from taktora.ethercat.network import DeviceSpec, EthercatBusSpec
 from taktora.ethercat.sii import build_sii, parse_sii
 from taktora_sim.ethercat.devices.analog import AnalogInputs, AnalogOutputs
@@ -14,6 +15,7 @@ from taktora_sim.ethercat.devices.base import SimulatedDevice
 from taktora_sim.ethercat.devices.coupler import Coupler
 from taktora_sim.ethercat.devices.digital import DigitalInputs, DigitalOutputs
 from taktora_sim.ethercat.devices.generic import GenericDevice
+from taktora_sim.ethercat.devices.options import check_names
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.subdevice import SubDevice
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from taktora_sim.world import World
 
 __all__ = ["PROFILES", "build_device", "build_segment", "device_of", "profile_of"]
+
+_FIRST_DEVICE_OBJECT: Final = 0x2000
 
 D = TypeVar("D", bound=SimulatedDevice)
 
@@ -63,8 +67,9 @@ def build_device(spec: DeviceSpec, folder: Path = Path()) -> SimulatedDevice:
     if profile not in PROFILES:
         known = ", ".join(PROFILES)
         raise ConfigurationError(f"device {spec.label!r}: no profile {profile!r} in the device library; it has {known}")
-    dictionary = None if spec.dictionary is None else load_dictionary(folder / spec.dictionary)
-    return PROFILES[profile](spec, dictionary)
+    kind = PROFILES[profile]
+    check_names(spec, kind.option_names)
+    return kind(spec, None if spec.dictionary is None else _dictionary(spec, folder / spec.dictionary))
 
 
 def profile_of(spec: DeviceSpec) -> str:
@@ -87,6 +92,18 @@ def device_of(segment: SimulatedSegment, label: str, kind: type[D]) -> D:
     if not isinstance(device, kind):
         raise ConfigurationError(f"{segment.path}/{label} is a {type(device).__name__}, not a {kind.__name__}")
     return device
+
+
+def _dictionary(spec: DeviceSpec, path: Path) -> ObjectDictionary:
+    """Return the dictionary of the file, with what a device needs and the file lacks from the description."""
+    dictionary = load_dictionary(path)
+    for found in build_dictionary(spec):
+        if found.index not in dictionary:
+            dictionary.objects[found.index] = found
+        elif found.index >= _FIRST_DEVICE_OBJECT:
+            for subindex, entry in found.entries.items():
+                dictionary.ensure(found.index, subindex, found.name, entry)
+    return dictionary
 
 
 def _sii(spec: DeviceSpec, folder: Path) -> bytes:

@@ -22,6 +22,7 @@ class GenericDevice(SimulatedDevice):
     """A device from the machine file; see the module for what is modelled."""
 
     profile: ClassVar[str] = "generic"
+    option_names: ClassVar[frozenset[str]] = SimulatedDevice.option_names | {"loopback"}
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
         super().__init__(spec, dictionary)
