@@ -111,6 +111,8 @@ class TypedImage(Generic[T]):
         loose = sorted((field for field in fields if not field.code), key=_offset)
         self._fields: tuple[_Field, ...] = (*aligned, *loose)
         self._runs = tuple(_runs(aligned))
+        self._single = self._runs[0] if len(self._runs) == 1 and not loose else None
+        """The only run, where there is nothing else: the usual case, and the shortest way."""
         # Reading takes all bytes between the first and the last field in one go, gaps as padding.
         self._reading = struct.Struct(_reading_format(aligned))
         self._aligned_count = len(aligned)
@@ -165,6 +167,11 @@ class TypedImage(Generic[T]):
                 values = list(values)
                 for index, convert in self._out:
                     values[index] = convert(values[index])
+            if self._single is not None:
+                content = self._single.packing.pack(*values)
+                start = byte_offset + self._single.byte_offset
+                image[start : start + len(content)] = content
+                return
             packed = [run.packing.pack(*values[run.first : run.stop]) for run in self._runs]
             number = 0
             for bits, each in zip(self._bits, values[self._aligned_count :], strict=True):
