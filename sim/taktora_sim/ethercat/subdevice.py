@@ -79,7 +79,7 @@ class SubDevice:
             self._options.number("fmmus", 16, 1, 16),
             self._options.number("sync_managers", 16, 1, 16),
             self._options.number("ram_kb", 8, 1, 60),
-            self._mark,
+            self._mark_chore,
             self._channels_changed,
         )
         self.watchdog = SyncManagerWatchdog(world, self.esc.memory, self._watchdog_expired)
@@ -90,13 +90,13 @@ class SubDevice:
         self._to_safe_op = self._options.flag("watchdog_to_safe_op", not self._emulated)
         self._watchdog_fixed = self._options.flag("watchdog_fixed", False)
         self.is_configured = True
-        self._marked = self._outputs_new = self._inputs_fresh = self._channels_new = False
+        self._marked = self._outputs_new = self._inputs_fresh = self._has_chores = self._channels_new = False
         self._outputs_seen = self._outputs_live = False
         self._feeds_watchdog = False
         self._output_view: memoryview | None = None
         self._input_view: memoryview | None = None
         self._raw_inputs: bytes | None = None
-        self._last_outputs = b""
+        self._is_scattered = False
         application.attach(self)
         self.power_on()
 
@@ -144,9 +144,9 @@ class SubDevice:
             "has_error": self.al.has_error,
             "al_status_code": self.al.code,
             "station_address": self.esc.station,
-            "outputs": self._last_outputs.hex(),
+            "outputs": self._gathered(syncs.outputs).hex(),
             "outputs_are_safe": not self._outputs_live,
-            "inputs": b"".join(self.esc.memory[each.start : each.stop] for each in syncs.inputs).hex(),
+            "inputs": self._gathered(syncs.inputs).hex(),
             "values": dict(self.application.snapshot()),
         }
 
@@ -160,7 +160,7 @@ class SubDevice:
         """Start with the registers reset, in INIT, with address 0."""
         self.is_powered = True
         self.is_configured = True
-        self._marked = self._outputs_new = self._inputs_fresh = self._channels_new = False
+        self._marked = self._outputs_new = self._inputs_fresh = self._has_chores = self._channels_new = False
         self._outputs_seen = self._outputs_live = False
         self._output_view = self._input_view = self._raw_inputs = None
         self.esc.reset(0x0F, emulated=self._emulated)
@@ -175,6 +175,12 @@ class SubDevice:
         if self._outputs_new:
             self._outputs_new = False
             self._take_outputs()
+        if self._has_chores:
+            self._has_chores = False
+            self._do_chores()
+
+    def _do_chores(self) -> None:
+        """Do what few frames ask for."""
         if self.al.requested is not None:
             self.al.process()
         if self._channels_new:
@@ -188,7 +194,7 @@ class SubDevice:
 
     def al_requested(self, value: int) -> None:
         self.al.requested = value
-        self._mark()
+        self._mark_chore()
 
     def watchdog_written(self) -> None:
         if self._watchdog_fixed:
@@ -257,6 +263,10 @@ class SubDevice:
             self._marked = True
             self.esc.shared.waiting.append(self.finish)
 
+    def _mark_chore(self) -> None:
+        self._has_chores = True
+        self._mark()
+
     def _al_options(self) -> AlOptions:
         options = self._options
         return AlOptions(
@@ -276,18 +286,19 @@ class SubDevice:
 
     def _channels_changed(self) -> None:
         self._channels_new = True
-        self._mark()
+        self._mark_chore()
         syncs = self.esc.syncs
+        self._is_scattered = max(len(syncs.outputs), len(syncs.inputs)) > 1
         self._output_view = self._view(syncs.outputs)
         self._input_view = self._view(syncs.inputs)
         self._raw_inputs = None
         self._feeds_watchdog = any(channel.watchdog for channel in syncs.outputs)
 
     def _view(self, channels: tuple[SyncManager, ...]) -> memoryview | None:
-        """Return the memory of one channel, or room for several."""
+        """Return the memory of the one channel, or room for all where a direction has several."""
         if not channels:
             return None
-        if len(channels) == 1:
+        if not self._is_scattered:
             return memoryview(self.esc.memory)[channels[0].start : channels[0].stop]
         return memoryview(bytearray(sum(channel.length for channel in channels)))
 
@@ -303,30 +314,27 @@ class SubDevice:
         data = self._output_view
         if data is None:
             return
-        channels = self.esc.syncs.outputs
-        if len(channels) > 1:
-            data[:] = b"".join(self.esc.memory[each.start : each.stop] for each in channels)
+        if self._is_scattered:
+            data[:] = self._gathered(self.esc.syncs.outputs)
         if self.output_filters:
             changed = bytearray(data)
             if not _apply(self.output_filters, changed):
                 return
             data = memoryview(changed)
         self._outputs_live = True
-        self._last_outputs = bytes(data)
         self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
-        before = self._scattered() if self.input_filters else b""
+        before = self._gathered(self.esc.syncs.inputs) if self.input_filters else b""
         if self._raw_inputs is not None:
             view[:] = self._raw_inputs
             self._raw_inputs = None
         self.application.inputs(view)
         if self.input_filters:
             self._filter_inputs(view, before)
-        channels = self.esc.syncs.inputs
-        if len(channels) > 1:
+        if self._is_scattered:
             at = 0
-            for channel in channels:
+            for channel in self.esc.syncs.inputs:
                 self.esc.memory[channel.start : channel.stop] = view[at : at + channel.length]
                 at += channel.length
 
@@ -336,9 +344,9 @@ class SubDevice:
         changed = bytearray(view)
         view[:] = changed if _apply(self.input_filters, changed) else before
 
-    def _scattered(self) -> bytes:
-        """Return the inputs as the MainDevice has read them last."""
-        return b"".join(self.esc.memory[each.start : each.stop] for each in self.esc.syncs.inputs)
+    def _gathered(self, channels: tuple[SyncManager, ...]) -> bytes:
+        """Return the memory of ``channels``: what the MainDevice has written or read last."""
+        return b"".join(self.esc.memory[each.start : each.stop] for each in channels)
 
     def _make_safe(self, reason: str) -> None:
         if self._outputs_live:
