@@ -16,7 +16,7 @@ from taktora.ethercat.connector import EthercatConnector, ethercat_channel
 from taktora.ethercat.entries import placed
 from taktora.ethercat.image_channel import ImagePort
 from taktora.ethercat.options import EthercatConnectorOptions
-from taktora.ethercat.resolve import resolve, routing_of
+from taktora.ethercat.resolve import resolve, routing_of, unmapped_gaps
 from taktora.ethercat.slice_codec import SliceCodec
 from taktora.ethercat.typed import TypedImage
 from taktora.executor import Context, CycleSource, ExecutableItem, TriggerDeclarer
@@ -62,6 +62,8 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
         overlapping=[f"{bus.name}.{each.name}" for each in spec.channels if each.allow_overlap],
     )
     bound.host.register(connector)
+    for gap in unmapped_gaps(spec):
+        runtime.recorder.event(f"EtherCAT bus {bus.name!r}: {gap}", "warning")
     for channel, reader in bus.readers.items():
         descriptor = ethercat_channel(reader.name, routing_of(spec, channels[channel]))
         reader.attach(connector.create_reader(descriptor, int), runtime.recorder)

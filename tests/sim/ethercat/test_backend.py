@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from taktora import App, Context
 from taktora.app.bench import Bench, EthercatBacking
-from taktora.app.machine import load_machine
+from taktora.app.machine import Machine, load_machine
 from taktora.errors import ConfigurationError
 from taktora.ethercat.backend import BusRequest
 from taktora.ethercat.driver import AlState
+from taktora.ethercat.network import EntrySpec, EthercatBusSpec, PdoSpec, PdosSpec
 from taktora.ethercat.options import EthercatConnectorOptions
 from taktora.ethercat.resolve import resolve
 from taktora_sim.ethercat.backend import PLANT_KINDS, make_bus, segment_of
@@ -163,6 +165,19 @@ def test_an_application_can_be_bound_again_to_the_same_segment(tmp_path: Path) -
                 bound.start()
                 world.run_for(300 * MS)
                 assert bound.health["cell"].kind.name == "UP"
+
+
+@pytest.mark.realizes("TEST_0846")
+def test_bits_that_belong_to_nothing_are_told_once_when_the_app_is_bound() -> None:
+    press = Press()
+    rx = (PdoSpec(index=0x1600, entries=(EntrySpec(name="open", type="bool"),)), PdoSpec(index=0x1601, bit_length=7))
+    devices = list(msgspec.yaml.decode(MACHINE, type=Machine).ethercat["cell"].devices)
+    devices[2] = msgspec.structs.replace(devices[2], pdos=PdosSpec(rx=rx))
+    machine = Machine(machine="press", ethercat={"cell": EthercatBusSpec(devices=tuple(devices))})
+    with World(1) as world, press.app.bind(world.runtime, machine=machine):
+        told = [each.text for each in world.recorder.events if each.severity == "warning"]
+
+    assert told == ["EtherCAT bus 'cell': bits 1 to 7 of the outputs of 'valve' belong to no channel and no entry"]
 
 
 def _request(node: str = "one", **more: object) -> BusRequest:
