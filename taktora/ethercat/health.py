@@ -50,13 +50,15 @@ class AgedOutputs:
 # req: REQ_0319
 @dataclass(frozen=True, slots=True)
 class NotOperational:
-    """A SubDevice answers and is not in OP."""
+    """A SubDevice is not in OP though the working counter may be good; NONE: it does not even answer."""
 
     subdevice: str
     state: AlState
     al_status_code: int = 0
 
     def __str__(self) -> str:
+        if self.state is AlState.NONE:
+            return f"{self.subdevice} does not answer"
         code = f", AL status code {self.al_status_code:#06x}" if self.al_status_code else ""
         return f"{self.subdevice} is in {self.state.text} instead of OP{code}"
 

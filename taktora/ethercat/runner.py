@@ -232,8 +232,8 @@ class CycleRunner:
     def _review(self, cycle_index: int, working_counter: int, matches: bool, at_ns: int) -> bool:
         """Draw the conclusions from a cycle that is not plainly good; False when it has been bad for too long."""
         if matches:
-            if not self._supervision.settled and not self._supervision.busy and self._low is not None:
-                self._supervision.hurry()  # those who were away are seen again: in which state?
+            if self._low is not None and not self._supervision.settled:
+                self._supervision.doubt()  # those who were away are seen again: in which state?
             self._low = None
         else:
             self._low = LowWorkingCounter(cycle_index, working_counter, self._expected)

@@ -42,6 +42,7 @@ class AlSupervision:
         self._codes = [0] * count
         self._job: Steps[None] | None = None
         self._hurried = False
+        self._is_sure = False
         self._looked_ns = 0
         self.due_ns = 0
         """When :meth:`step` has something to do."""
@@ -61,6 +62,11 @@ class AlSupervision:
         self._hurried = True
         if not self.busy:
             self.due_ns = 0
+
+    def doubt(self) -> None:
+        """Who did not answer may be back: look again before holding it against anybody."""
+        self._is_sure = False
+        self.hurry()
 
     def restart(self) -> None:
         """The segment has been brought up: everybody is in OP."""
@@ -99,6 +105,7 @@ class AlSupervision:
         if self._job is not None or not (has_changed or now_ns >= self._looked_ns + REPAIR_NS):
             return
         self._looked_ns = now_ns
+        self._is_sure = False
         try:
             self.note((yield from self._driver.survey()))
         except ConnectorError:
@@ -119,9 +126,15 @@ class AlSupervision:
         return found is not AlState.OP and not (found is AlState.SAFE_OP and self.wanted[place] is AlState.SAFE_OP)
 
     def complaint(self) -> NotOperational | None:
-        """Return who answers and is not in OP, the first on the bus; None if nobody, or if nobody wants it there."""
+        """Return the first on the bus that is not in OP though it should be; None if there is none.
+
+        Who does not answer counts only when a look since the last low counter says so: the counter itself is the reason
+        otherwise.
+        """
         for place, found in enumerate(self._found):
-            if self.wanted[place] is AlState.OP and found not in (AlState.OP, AlState.NONE):
+            if found is AlState.OP or self.wanted[place] is not AlState.OP:
+                continue
+            if found is not AlState.NONE or self._is_sure:
                 return NotOperational(str(self._subdevices[place]), found, self._codes[place])
         return None
 
@@ -136,6 +149,7 @@ class AlSupervision:
 
     def _put_right(self) -> Steps[None]:
         self.note((yield from self._driver.survey()))
+        self._is_sure = True
         for place, wanted in enumerate(self.wanted):
             if self._found[place] not in (wanted, AlState.NONE):
                 done = yield from self._driver.request_state(self._subdevices[place].address, wanted)

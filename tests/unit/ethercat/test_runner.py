@@ -251,6 +251,32 @@ def test_a_subdevice_that_refuses_op_degrades_and_is_asked_again_until_it_is_the
 
 
 @pytest.mark.verifies("REQ_0319")
+def test_a_subdevice_without_process_data_that_vanishes_is_missed_too() -> None:
+    bench = BusBench()
+    bench.run_cycles(1)
+    bench.mock.set_state(0x1000, AlState.NONE)
+
+    bench.run_until_ns(1_100 * MS)
+
+    assert bench.seen.texts == ["Up", "Degraded: 'coupler' (0x1000) does not answer"]
+
+
+@pytest.mark.verifies("REQ_0319", "REQ_0320")
+def test_a_short_absence_below_the_threshold_is_never_degraded() -> None:
+    bench = BusBench(make_plan(degraded_after_cycles=3), wire_round_ns=100_000)
+    bench.run_cycles(1)
+    bench.mock.set_state(0x1003, AlState.NONE)
+    bench.mock.with_wkc_sequence([3, 3])
+    bench.run_cycles(2)
+
+    bench.mock.set_state(0x1003, AlState.OP)
+    bench.run_cycles(10)
+
+    assert bench.seen.texts == ["Up"]
+    assert bench.seen.records[-1].validity == bytes((_FRESH,)) * 4
+
+
+@pytest.mark.verifies("REQ_0319")
 def test_after_a_low_counter_the_bus_is_up_only_once_the_missing_one_is_in_op_again() -> None:
     bench = BusBench(wire_round_ns=100_000)
     bench.run_cycles(1)
