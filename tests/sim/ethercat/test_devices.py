@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taktora.errors import ConfigurationError
@@ -272,6 +272,7 @@ def test_an_analog_output_drives_its_range() -> None:
     assert device.output(2) == -10.0
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(-1e6, 1e6))
 def test_any_value_becomes_the_nearest_that_fits(value: float) -> None:
     entry = NamedEntry("v", 0x6000, 1, 16, EntrySpec(name="v", type="i16", factor=0.01, offset=3.0), 0x1A00)

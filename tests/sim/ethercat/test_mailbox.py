@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taktora.ethercat.coe import (
@@ -87,7 +87,7 @@ def _abort(client: Client, dialogue: Any) -> int:
 # --- transfers ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=600), st.integers(24, 200), st.integers(24, 200))
 def test_what_was_downloaded_is_uploaded_again(data: bytes, out_bytes: int, in_bytes: int) -> None:
     _, client = _device(out_bytes=out_bytes, in_bytes=in_bytes)
@@ -253,7 +253,7 @@ def test_mail_that_is_not_understood_gets_an_error_mail(mail: bytes, detail: int
     assert (answer.type, answer.data) == (MailboxType.ERROR, bytes((1, 0, detail, 0)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.binary(max_size=60), max_size=10))
 def test_any_mail_is_survived(mails: list[bytes]) -> None:
     device, client = _device()
@@ -266,7 +266,7 @@ def test_any_mail_is_survived(mails: list[bytes]) -> None:
     assert client.run(upload(0x1018, 1)) == (0xE1C).to_bytes(4, "little")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from([2, 8]), st.binary(min_size=1, max_size=40)), max_size=12))
 def test_any_request_is_survived(requests: list[tuple[int, bytes]]) -> None:
     _, client = _device(pdo_config=True)

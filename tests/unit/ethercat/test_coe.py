@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taktora.errors import StackError
@@ -56,6 +56,7 @@ def _response(command: int, index: int, subindex: int, data: bytes) -> bytes:
     return bytes((0, 0x30, command)) + struct.pack("<HB", index, subindex) + data
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_MAILS, st.binary(max_size=20))
 def test_a_mail_comes_out_of_its_mailbox_without_the_padding(mail: Mail, padding: bytes) -> None:
     assert decode_mail(encode_mail(mail) + padding) == mail

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taktora.errors import ConfigurationError
@@ -89,6 +89,7 @@ def _spec(**changes: object) -> DeviceSpec:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_OBJECTS, max_size=4))
 def test_what_was_saved_is_loaded_again(
     tmp_path_factory: pytest.TempPathFactory, objects: list[DictionaryObject]

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taktora.errors import ConfigurationError
@@ -104,6 +104,7 @@ def _drive() -> DeviceSpec:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_SIIS)
 def test_what_was_encoded_is_parsed_again(sii: Sii) -> None:
     image = encode_sii(sii)
@@ -112,6 +113,7 @@ def test_what_was_encoded_is_parsed_again(sii: Sii) -> None:
     assert encode_sii(parse_sii(image)) == image
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(min_size=14, max_size=14))
 def test_the_checksum_is_the_remainder_of_the_polynomial_division(head: bytes) -> None:
     # A start value of 0xFF is the same as inverting the first byte; the rest is long division by x^8 + x^2 + x + 1.
@@ -290,6 +292,7 @@ def test_damage_is_found_and_its_word_named(damage: object, expected: str) -> No
         parse_sii(damage(build_sii(_drive())))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=400).map(lambda tail: build_sii(_drive())[:0x80] + tail))
 def test_any_bytes_are_parsed_or_refused_with_a_word(image: bytes) -> None:
     refusal = ""
