@@ -106,7 +106,7 @@ class BusDriver(Protocol):
         """Return the writable output bytes of a SubDevice; None before the bring-up or for an unknown address.
 
         Both views stay good until the next bring-up, recovery or close: the caller keeps them, writes outputs before
-        an exchange and finds the inputs of the latest one.
+        an exchange (what it does not write stays) and finds the inputs of the latest one.
         """
         ...
 

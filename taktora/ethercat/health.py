@@ -18,6 +18,8 @@ __all__ = [
     "recover_failed",
 ]
 
+_MOST_NAMED = 4
+
 
 # req: REQ_0320
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,15 @@ class LowWorkingCounter:
 # req: REQ_8150
 @dataclass(frozen=True, slots=True)
 class AgedOutputs:
-    """The application no longer renews the outputs of a SubDevice, which is safe now; ``age`` in cycles."""
+    """The application no longer renews the outputs of these SubDevices, safe now; largest ``age`` in cycles."""
 
-    subdevice: str
+    subdevices: tuple[str, ...]
     age: int
 
     def __str__(self) -> str:
-        return f"outputs of {self.subdevice} not renewed for {self.age} cycles: safe values sent, SAFE-OP"
+        more = len(self.subdevices) - _MOST_NAMED
+        names = ", ".join(self.subdevices[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return f"outputs of {names} not renewed for {self.age} cycles: safe values sent, SAFE-OP"
 
 
 # req: REQ_0319

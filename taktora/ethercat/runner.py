@@ -261,9 +261,11 @@ class CycleRunner:
             self._health.move(Up())
 
     def _aged(self) -> AgedOutputs | None:
-        for place in self._ages.aged():
-            return AgedOutputs(str(self._plan.subdevices[place]), self._ages.age(place) or 0)
-        return None
+        aged = self._ages.aged()
+        if not aged:
+            return None
+        names = tuple(str(self._plan.subdevices[place]) for place in aged)
+        return AgedOutputs(names, max(self._ages.age(place) or 0 for place in aged))
 
     def _expect(self) -> None:
         """A SubDevice held in SAFE-OP may stop counting its outputs; that is no low counter."""

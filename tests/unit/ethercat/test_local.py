@@ -58,7 +58,9 @@ def test_staged_outputs_go_out_with_the_next_cycle_and_age_without_the_gateways_
 
         assert live == (b"\x01", b"\x02\x03\x04\x05\x06\x07")
         assert (mock.snapshot_outputs(0x1002), mock.snapshot_outputs(0x1003)) == (b"\x08", b"\x06\0\0\0\0\0")
-        assert seen.texts[1].startswith("Degraded: outputs of 'outputs' (0x1002) not renewed for 4 cycles")
+        assert seen.texts[1].startswith(
+            "Degraded: outputs of 'outputs' (0x1002), 'drive' (0x1003) not renewed for 4 cycles"
+        )
 
 
 @pytest.mark.verifies("REQ_0331")

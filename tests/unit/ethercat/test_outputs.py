@@ -83,7 +83,7 @@ def test_past_the_largest_age_the_safe_values_go_out_then_safe_op_then_degraded_
     bench.run_cycles(1)
 
     assert bench.mock.state_requests == [(0x1002, AlState.SAFE_OP), (0x1003, AlState.SAFE_OP)]
-    assert bench.seen.healths[1:] == [Degraded(AgedOutputs("'outputs' (0x1002)", 4))]
+    assert bench.seen.healths[1:] == [Degraded(AgedOutputs(("'outputs' (0x1002)", "'drive' (0x1003)"), 4))]
     assert "not renewed for 4 cycles" in bench.seen.texts[1]
 
 
@@ -264,3 +264,10 @@ def test_a_look_at_the_states_under_way_does_not_hold_up_safe_op() -> None:
     bench.run_cycles(8)
 
     assert bench.mock.state_requests == [(0x1003, AlState.SAFE_OP)]
+
+
+@pytest.mark.verifies("REQ_8150")
+def test_a_long_list_of_aged_subdevices_is_cut() -> None:
+    reason = AgedOutputs(tuple(f"'d{number}'" for number in range(6)), 4)
+
+    assert str(reason).startswith("outputs of 'd0', 'd1', 'd2', 'd3' and 2 more not renewed for 4 cycles")
