@@ -20,8 +20,9 @@ Faults, at the path of the SubDevice:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from taktora.ethercat.coe import (
     Abort,
@@ -30,6 +31,7 @@ from taktora.ethercat.coe import (
     MailboxError,
     MailboxProtocolError,
     MailboxType,
+    abort_text,
     decode_coe,
     decode_mail,
     emergency_frame,
@@ -43,6 +45,8 @@ from taktora_sim.ethercat.sdoserver import SdoServer
 from taktora_sim.faults import FaultKind, Param, Parameters
 
 __all__ = ["MailboxServer"]
+
+Describe: TypeAlias = Callable[[Parameters], str]
 
 _RETRY_NS: Final = 1_000_000
 _RETRIES: Final = 1000
@@ -121,7 +125,7 @@ class MailboxServer:
         return kinds
 
     @staticmethod
-    def _lasting() -> dict[str, tuple[dict[str, Param | bool | int | float | str], str]]:
+    def _lasting() -> dict[str, tuple[dict[str, Param | bool | int | float | str], str | Describe]]:
         return {
             "swallow-mail": ({}, "mailbox requests are not answered"),
             "delay-mail": ({"by_ns": Param(int, low=1, high=10**10, unit="ns")}, "answers come {by_ns} later"),
@@ -135,7 +139,7 @@ class MailboxServer:
                     "index": Param(int, default=0, low=0, high=0xFFFF),
                     "code": Param(int, default=int(Abort.GENERAL), low=1, high=0xFFFF_FFFF),
                 },
-                "SDO transfers of object {index} (0: all) are aborted with code {code}",
+                _describe_abort,
             ),
             "flip-toggle": ({}, "segments come with the wrong toggle bit"),
         }
@@ -218,3 +222,9 @@ class MailboxServer:
             self._waiting.clear()
         if self._waiting:
             self._esc.world.call_after(_RETRY_NS, partial(self._retry, epoch))
+
+
+def _describe_abort(given: Parameters) -> str:
+    index = int(given["index"])
+    what = f"of object 0x{index:04X} " if index else ""
+    return f"SDO transfers {what}are aborted with {abort_text(int(given['code']))}"

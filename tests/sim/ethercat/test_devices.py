@@ -497,13 +497,20 @@ def test_outputs_are_off_when_no_frame_has_come_for_the_watchdogs_time() -> None
 
 
 @pytest.mark.verifies("REQ_8109")
-def test_another_identity_shows_in_the_object_too() -> None:
+def test_another_identity_shows_in_the_object_while_the_fault_lasts() -> None:
     spec = generic("g", 1, 1)
-    device = build_device(spec)
-    client = Client(BareEsc(spec, device))
-    client.esc.identity = IdentitySpec(vendor_id=5, product_code=6)
+    client = Client(BareEsc(spec, build_device(spec)))
+    assert spec.identity is not None
 
-    assert [int.from_bytes(client.run(upload(0x1018, sub)), "little") for sub in (1, 2, 3)] == [5, 6, 0]
+    def read() -> list[int]:
+        return [int.from_bytes(client.run(upload(0x1018, sub)), "little") for sub in (1, 2, 3)]
+
+    client.esc.identity = IdentitySpec(vendor_id=5, product_code=6)
+    during = read()
+    client.esc.identity = spec.identity
+
+    assert during == [5, 6, 0]
+    assert read() == [spec.identity.vendor_id, spec.identity.product_code, spec.identity.revision]
 
 
 @pytest.mark.verifies("REQ_8001")

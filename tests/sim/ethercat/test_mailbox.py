@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -464,6 +465,37 @@ def test_the_assignment_is_the_default_again_after_a_power_cycle() -> None:
     assert device.process_data_bytes() == (6, 6)
 
 
+_PDO_WRITES = st.tuples(
+    st.sampled_from((0x1C12, 0x1C13, 0x1600, 0x1601, 0x1A00, 0x1A01)),
+    st.integers(0, 5),
+    st.sampled_from((0, 1, 2, 4, 0x1600, 0x1601, 0x1A01, 0x6040_0010, 0x6041_0010, 0x6064_0020, 0x0000_0008)),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_PDO_WRITES, max_size=30))
+def test_whatever_is_assigned_and_mapped_the_image_fits_it(writes: list[tuple[int, int, int]]) -> None:
+    device, client = _device(pdo_config=True)
+
+    for index, subindex, number in writes:
+        size = device.dictionary.entry(index, min(subindex, 1)).byte_length
+        with contextlib.suppress(SdoAbort):
+            client.run(download(index, subindex, (number & (1 << 8 * size) - 1).to_bytes(size, "little"), 128))
+
+    for assignment, length in zip((0x1C12, 0x1C13), device.process_data_bytes() or (), strict=True):
+        pdos = [device.dictionary.objects[assignment].entries[n + 1].number for n in range(_count(device, assignment))]
+        words = [device.dictionary.entry(pdo, n + 1).number for pdo in pdos for n in range(_count(device, pdo))]
+        assert length == (sum(word & 0xFF for word in words) + 7) // 8
+    outputs, inputs = device.process_data_bytes() or (0, 0)
+    device.outputs(memoryview(b"\xff" * outputs))
+    device.inputs(memoryview(bytearray(inputs)))
+    assert device.output_data.image == b"\xff" * outputs
+
+
+def _count(device: SimulatedDevice, index: int) -> int:
+    return device.dictionary.entry(index, 0).number
+
+
 def test_objects_follow_the_process_data() -> None:
     device, client = _device()
     device.outputs(memoryview(bytes.fromhex("0f00 78563412")))
@@ -596,8 +628,15 @@ def test_every_fault_says_what_it_does() -> None:
     _, client = _device()
     kinds = client.esc.world.faults.catalogue()[_PATH]
 
-    sentences = {name: kind.describe if isinstance(kind.describe, str) else "said" for name, kind in kinds.items()}
+    required: dict[str, Any] = {"by_ns": 5 * MS, "entry": "status"}
 
+    sentences = {
+        name: kind.sentence(kind.complete({key: value for key, value in required.items() if key in kind.params}))
+        for name, kind in kinds.items()
+    }
+
+    assert sentences["abort-sdo"] == "SDO transfers are aborted with 0x08000000 (general error)"
+    assert sentences["delay-mail"] == "answers come 5ms later"
     assert set(sentences) == {
         "swallow-mail", "delay-mail", "duplicate-mail", "malform-mail", "abort-sdo", "flip-toggle", "send-emergency",
         "force-input",

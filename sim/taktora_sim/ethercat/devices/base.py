@@ -23,6 +23,7 @@ from taktora.ethercat.dictionary import Access, ObjectDictionary
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.mapping import MappedPdo, map_pdos
 from taktora.ethercat.network import DeviceSpec
+from taktora.ethercat.sii_model import NO_IDENTITY
 from taktora_sim.ethercat.application import EscPort, NullApplication
 from taktora_sim.ethercat.devices.options import flag, integer
 from taktora_sim.ethercat.devices.values import NamedEntry, Value, named
@@ -73,6 +74,8 @@ class SimulatedDevice(NullApplication):
         self._delay_us = integer(spec, "mailbox_us", 0, 0, 10_000_000)
         self._inputs: dict[str, Value] = {name: entry.decode(0) for name, entry in self.inputs_by_name.items()}
         self._forced: dict[str, list[Parameters]] = {}
+        identity = self.dictionary.objects.get(0x1018)
+        self._identity = {} if identity is None else {sub: entry.value for sub, entry in identity.entries.items()}
         self._defaults = [
             (entry, entry.value)
             for found in self.dictionary
@@ -202,11 +205,13 @@ class SimulatedDevice(NullApplication):
     # --- ObjectOwner --------------------------------------------------------------------------------------------
 
     def refresh(self, index: int, subindex: int) -> None:
-        """Show in object 0x1018 who the device says it is."""
+        """Show in object 0x1018 who the device says it is, while a fault has it say another name."""
         if index == 0x1018 and 1 <= subindex <= 3:
-            who = self.esc.identity
-            number = (who.vendor_id, who.product_code, who.revision)[subindex - 1]
-            self.dictionary.entry(index, subindex).number = number
+            entry, said = self.dictionary.entry(index, subindex), self.esc.identity
+            if said == (self.spec.identity or NO_IDENTITY):
+                entry.value = self._identity[subindex]
+            else:
+                entry.number = (said.vendor_id, said.product_code, said.revision)[subindex - 1]
 
     def check(self, index: int, values: dict[int, bytes], *, complete: bool) -> int:
         if self._rules.covers(index):
