@@ -8,9 +8,11 @@ import random
 import pytest
 
 from taktora.ethercat.driver import AlState
+from taktora_sim.ethercat.devices import build_segment
 from taktora_sim.ethercat.frame import Command, Datagram, encode_frame, position_address
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.world import World
+from tests.sim.ethercat import cell
 from tests.sim.ethercat.segments import (
     MAILBOX,
     MS,
@@ -209,3 +211,34 @@ def _check_that_it_works(bus: SimulatedSegment) -> None:
     assert bus["b"].state is AlState.OP
     assert ask(bus, Command.BRD, 0, 1).working_counter == 3
     assert exchange(bus, bytes(4)).working_counter == 0
+
+
+@pytest.mark.verifies("REQ_8112", "REQ_8104")
+@pytest.mark.timeout(600)
+def test_a_bring_up_with_damaged_frames_in_it_breaks_no_device_of_the_library() -> None:
+    """The frames of a real bring-up in their order, mails and process data included, one in ten damaged."""
+    draw = random.Random(2118)
+    mixed = cell.Cell(cell.MIXED)
+    frames: list[bytes] = []
+    mixed.segment.observe(lambda _at_ns, data, is_reply: None if is_reply else frames.append(data))
+    mixed.run(mixed.main.bring_up())
+    mixed.cycles(20)
+    bus = build_segment(World(2), "cell", cell.MIXED)
+    reached = set()
+
+    for number in range(_FRAMES):
+        data = frames[number % len(frames)]
+        if draw.randrange(10) == 0:
+            data = _damage(draw, data)
+        for arrival in bus.arrivals(data):
+            assert len(arrival.data) == len(data)
+        if number % 8 == 0:
+            bus.world.run_for(MS // 4)
+        if number % len(frames) == 0:
+            reached |= {each.state for each in bus.subdevices}
+            for each in bus.subdevices:
+                bus.power_off(each.label)
+            for each in bus.subdevices:
+                bus.power_on(each.label)
+
+    assert reached >= {AlState.INIT, AlState.OP}
