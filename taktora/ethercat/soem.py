@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Final
 
@@ -21,17 +20,19 @@ from taktora.ethercat.driver import AlState, BringUp, Emergency, Exchange, Steps
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
 from taktora.ethercat.sii_details import SiiDetails, read_sii_details
-from taktora.ethercat.sii_model import CoeDetails, GeneralFlags, MailboxProtocol
+from taktora.ethercat.sii_model import CoeDetails, GeneralFlags
 from taktora.ethercat.soem_mailbox import SdoErrors
 from taktora.ethercat.soem_options import SoemOptions
+from taktora.ethercat.soem_station import ACKNOWLEDGE, Station, matches, subdevice_state
 from taktora.ethercat.soem_wire import IO_MAP_BYTES, Mapped, OverlapWire, SequentialWire, Wire
 from taktora.ethercat.startup import OP_WAIT_SPIN_NS, OpWait, decide_op_wait, startup_writes
 from taktora.ethercat.watchdog import check_read_back
 
 __all__ = ["SoemDriver", "SoemOptions", "require_pysoem"]
 
-_ACKNOWLEDGE: Final = 0x10
 _AL_STATUS: Final = 0x0130
+_FEATURES: Final = 0x0008
+_HAS_CLOCK: Final = 0x04
 _STATION_ALIAS: Final = 0x0012
 _SII_SERIAL: Final = 0x0E
 _SDO_BYTES: Final = 65536
@@ -39,24 +40,6 @@ _LINK_PATIENCE_NS: Final = 3_000_000_000
 _STATE_PATIENCE_S: Final = {AlState.PRE_OP: 3.0, AlState.SAFE_OP: 10.0}
 _RETURN_SPINS: Final = 100
 _CLOSE_SPINS: Final = 100
-
-
-@dataclass(slots=True, eq=False)
-class _Station:
-    """One SubDevice that was found: what it is by the plan, SOEM's handle, and what its SII says of it."""
-
-    position: int
-    slave: Any
-    sub: SubDeviceMap | None
-    sii: SiiDetails
-
-    @property
-    def name(self) -> str:
-        return str(self.sub) if self.sub is not None else f"the SubDevice at position {self.position}"
-
-    @property
-    def has_coe(self) -> bool:
-        return MailboxProtocol.COE in self.sii.protocols
 
 
 # req: REQ_0312
@@ -88,7 +71,7 @@ class SoemDriver:
         self._positions = {sub.address: position for position, sub in self._subs.items()}
         self._outputs = {sub.address: memoryview(bytearray(sub.safe_outputs)) for sub in plan.subdevices}
         self._inputs = {sub.address: memoryview(bytearray((sub.input_bits + 7) // 8)) for sub in plan.subdevices}
-        self._stations: tuple[_Station, ...] = ()
+        self._stations: tuple[Station, ...] = ()
         self._wire: Wire | None = None
         self._master: Any = None
         self._pysoem: Any = None
@@ -177,7 +160,7 @@ class SoemDriver:
         # From here on SOEM asks for no state by itself: SAFE-OP is requested once everything is checked.
         master.manual_state_change = 1
         self._stations = tuple(
-            _Station(position, slave, self._subs.get(position), SiiDetails())
+            Station(position, slave, self._subs.get(position), SiiDetails())
             for position, slave in enumerate(master.slaves)
         )
         for station in self._stations:
@@ -191,7 +174,7 @@ class SoemDriver:
             sub, slave = station.sub, station.slave
             if sub is not None and sub.identity is not None:
                 found = ExpectedIdentity(slave.man, slave.id, slave.rev, self._serial(slave, sub.identity))
-                if not _matches(sub.identity, found):
+                if not matches(sub.identity, found):
                     raise text.wrong_identity(station.position, sub, found, self._plan.subdevices)
             if sub is not None and sub.station_alias is not None:
                 alias = int.from_bytes(self._read(station, _STATION_ALIAS, 2), "little")
@@ -205,7 +188,7 @@ class SoemDriver:
         return int.from_bytes(slave.eeprom_read(_SII_SERIAL), "little") if expected.serial else 0
 
     # req: REQ_0846, REQ_0853, REQ_0315
-    def _prepare(self, station: _Station) -> None:
+    def _prepare(self, station: Station) -> None:
         """Write what PRE-OP is for: watchdog registers, startup SDOs, PDO assignment."""
         sub = station.sub
         if sub is None:
@@ -221,7 +204,7 @@ class SoemDriver:
         elif sub.startup_sdos:
             raise StackError(f"{station.name} has startup_sdos and no CoE mailbox; take them out of the machine file")
 
-    def _set_watchdog(self, station: _Station, register: int, value: int) -> None:
+    def _set_watchdog(self, station: Station, register: int, value: int) -> None:
         timeout_us = 3 * self._options.frame_timeout_us
         actual: int | None = None
         try:
@@ -263,7 +246,7 @@ class SoemDriver:
             )
         return wire
 
-    def _check_size(self, station: _Station, what: str, found: int, errors: tuple[Exception, ...]) -> None:
+    def _check_size(self, station: Station, what: str, found: int, errors: tuple[Exception, ...]) -> None:
         sub = station.sub
         if sub is None:
             return
@@ -278,6 +261,10 @@ class SoemDriver:
         """Measure delays and set offsets; from then on SOEM sends the reference clock along with each exchange."""
         if not self._master.config_dc():
             raise text.no_distributed_clock(self._place)
+        for station in self._stations:
+            shift_ns = None if station.sub is None else station.sub.sync0_shift_ns
+            if shift_ns is not None and self._read(station, _FEATURES, 2)[0] & _HAS_CLOCK:
+                station.slave.dc_sync(True, self._plan.cycle_time_ns, shift_ns)
 
     def _reach(self, state: AlState) -> Steps[None]:
         patience_s = _STATE_PATIENCE_S[state]
@@ -350,7 +337,7 @@ class SoemDriver:
             return False
         return (yield from self._ask(station, state))
 
-    def _ask(self, station: _Station, state: AlState) -> Steps[bool]:
+    def _ask(self, station: Station, state: AlState) -> Steps[bool]:
         if self._state_of(station).has_error:
             self._acknowledge(station, state)
         else:
@@ -373,12 +360,12 @@ class SoemDriver:
         yield from ()
         self._sdo_write(self._station(address), index, subindex, data)
 
-    def _sdo_write(self, station: _Station, index: int, subindex: int, data: bytes) -> None:
+    def _sdo_write(self, station: Station, index: int, subindex: int, data: bytes) -> None:
         with SdoErrors(self._pysoem, station.name, "write", index, subindex):
             self._talking(station).slave.sdo_write(index, subindex, data, release_gil=True)
 
     @staticmethod
-    def _talking(station: _Station) -> _Station:
+    def _talking(station: Station) -> Station:
         if not station.has_coe:
             raise StackError(f"{station.name} has no CoE mailbox: it has no objects to read or write")
         return station
@@ -392,7 +379,7 @@ class SoemDriver:
             except (self._pysoem.MailboxError, self._pysoem.PacketError, self._pysoem.SdoError):
                 pass  # mail that nobody waits for
 
-    def _emergency_of(self, station: _Station) -> Callable[[Any], None]:
+    def _emergency_of(self, station: Station) -> Callable[[Any], None]:
         def tell(message: Any) -> None:
             if self.on_emergency is not None:
                 words = message.w1.to_bytes(2, "little") + message.w2.to_bytes(2, "little")
@@ -432,17 +419,17 @@ class SoemDriver:
     def _states(self) -> tuple[SubDeviceState, ...]:
         self._master.read_state()
         return tuple(
-            _subdevice_state(station.position, station.slave.state, station.slave.al_status)
+            subdevice_state(station.position, station.slave.state, station.slave.al_status)
             for station in self._stations
         )
 
-    def _state_of(self, station: _Station) -> SubDeviceState:
+    def _state_of(self, station: Station) -> SubDeviceState:
         try:
             answer = self._read(station, _AL_STATUS, 6)
         except StackError:
             return SubDeviceState(station.position, AlState.NONE)
         status, code = int.from_bytes(answer[:2], "little"), int.from_bytes(answer[4:], "little")
-        return _subdevice_state(station.position, status, code)
+        return subdevice_state(station.position, status, code)
 
     def _cause(self, state: SubDeviceState) -> tuple[SubDeviceMap | None, SubDeviceState, str]:
         return self._stations[state.position].sub, state, al_status_text(state.al_status_code)
@@ -452,28 +439,28 @@ class SoemDriver:
             self._master.state = int(state)
             self._master.write_state()
 
-    def _acknowledge(self, station: _Station, state: AlState) -> None:
+    def _acknowledge(self, station: Station, state: AlState) -> None:
         """Clear a latched error and ask for ``state``.
 
         A simple device (ESC with device emulation) shows the bit that acknowledges as it was written, as an error of
         its own: it is taken back by the second write, which means nothing to the others.
         """
-        self._write_state(station, state | _ACKNOWLEDGE)
+        self._write_state(station, state | ACKNOWLEDGE)
         self._write_state(station, state)
 
     @staticmethod
-    def _write_state(station: _Station, value: int) -> None:
+    def _write_state(station: Station, value: int) -> None:
         station.slave.state = value
         station.slave.write_state()
 
-    def _read(self, station: _Station, register: int, size: int) -> bytes:
+    def _read(self, station: Station, register: int, size: int) -> bytes:
         try:
             data: bytes = station.slave._fprd(register, size, 3 * self._options.frame_timeout_us)  # noqa: SLF001
         except self._pysoem.WkcError as error:
             raise StackError(f"{station.name} does not answer a read of register {register:#06x}") from error
         return data
 
-    def _station(self, address: int) -> _Station:
+    def _station(self, address: int) -> Station:
         position = self._positions.get(address)
         if position is None:
             known = ", ".join(map(str, self._plan.subdevices)) or "none"
@@ -508,21 +495,3 @@ def _index_of(interface: str) -> int:
 
 def _position(sub: SubDeviceMap, place: int) -> int:
     return place if sub.position is None else sub.position
-
-
-def _matches(expected: ExpectedIdentity, found: ExpectedIdentity) -> bool:
-    return (
-        (found.vendor_id, found.product_code) == (expected.vendor_id, expected.product_code)
-        and expected.revision in (0, found.revision)
-        and expected.serial in (0, found.serial)
-    )
-
-
-def _subdevice_state(position: int, status: int, code: int) -> SubDeviceState:
-    """Return AL status register and AL status code as a state; a state that does not exist counts as no answer."""
-    value = status & 0x0F
-    state = AlState(value) if value in _STATES else AlState.NONE
-    return SubDeviceState(position, state, bool(status & _ACKNOWLEDGE), code if status & _ACKNOWLEDGE else 0)
-
-
-_STATES: Final = frozenset(AlState)
