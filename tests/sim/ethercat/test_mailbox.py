@@ -142,6 +142,30 @@ def test_complete_access_writes_what_can_be_written() -> None:
     assert [device.dictionary.entry(0x2003, sub).number for sub in (1, 2, 3, 4)] == [1, 0x40, 0x1234, 5]
 
 
+def test_complete_access_goes_in_segments_too() -> None:
+    device, client = _device(out_bytes=24, in_bytes=24)
+    entries = {sub: ObjectEntry(f"Item {sub}", DataType.UNSIGNED32, 32, READ_WRITE) for sub in range(1, 21)}
+    device.dictionary.add_record(0x2004, "Table", entries)
+    data = b"\x14\x00" + b"".join((sub << 24 | sub).to_bytes(4, "little") for sub in range(1, 21))
+
+    client.run(download(0x2004, 0, data, 24, complete=True))
+
+    assert client.run(upload(0x2004, 0, complete=True)) == data
+    assert device.dictionary.entry(0x2004, 20).number == 20 << 24 | 20
+
+
+@pytest.mark.parametrize("size", [41, 43], ids=["short", "long"])
+def test_complete_access_of_another_length_is_refused(size: int) -> None:
+    device, client = _device()
+    entries = {sub: ObjectEntry(f"Item {sub}", DataType.UNSIGNED32, 32, READ_WRITE) for sub in range(1, 11)}
+    device.dictionary.add_record(0x2004, "Table", entries)
+
+    code = _abort(client, download(0x2004, 0, bytes(size), 128, complete=True))
+
+    assert code == (Abort.TOO_SHORT if size < 42 else Abort.TOO_LONG)
+    assert device.dictionary.entry(0x2004, 1).number == 0
+
+
 @pytest.mark.parametrize(
     ("index", "first", "code"),
     [
