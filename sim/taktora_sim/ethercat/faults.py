@@ -223,7 +223,7 @@ class SubDeviceFaults:
 
     def _wire_kinds(self) -> dict[str, FaultKind]:
         segment, label = self._segment, self._device.label
-        port = {"port": Param(int, default=0, low=0, high=3)}
+        port = {"port": Param(int, default=0, choices=segment.cabled_ports(label))}
         return {
             "cut-cable": FaultKind(
                 start=lambda parameters: segment.cut(label, int(parameters["port"])),

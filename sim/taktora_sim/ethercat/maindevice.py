@@ -78,6 +78,8 @@ _STATE_PATIENCE_S: Final = {AlState.INIT: 2.0, AlState.PRE_OP: 3.0, AlState.SAFE
 _RETURN_POLLS: Final = 100
 _MAIL_POLL_NS: Final = 10_000_000
 _SPARE_ADDRESS: Final = 0x2000
+_MOST_SUBDEVICES: Final = 4096
+"""More than that is a working counter gone wrong."""
 
 
 class SimulatedMainDevice:
@@ -161,7 +163,7 @@ class SimulatedMainDevice:
             raise text.no_answer(self._place) from error
         if not answer.taking_part:
             raise text.no_answer(self._place)
-        if answer.taking_part <= max(self._subs, default=-1):
+        if not max(self._subs, default=-1) < answer.taking_part <= _MOST_SUBDEVICES:
             raise text.wrong_count(self._place, list(self._subs.values()), answer.taking_part)
         yield from self._wire.write_all(*_RESET)
         taken = {sub.address for sub in self._plan.subdevices}

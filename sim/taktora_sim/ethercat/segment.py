@@ -161,6 +161,11 @@ class SimulatedSegment:
         self.topology.cut(link)
         self._rewire()
 
+    def cabled_ports(self, label: str) -> tuple[int, ...]:
+        """Return the ports of a SubDevice that a cable is at, cut or not."""
+        index = self._index(label)
+        return tuple(port for port in range(4) if self.topology.link_at(index, port) is not None)
+
     def heal(self, label: str, port: int = 0) -> None:
         """Take back one cut; this is how a device with ``hot_connect`` is connected. Raises as :meth:`cut`."""
         link = self.topology.link_at(self._index(label), port)
