@@ -72,6 +72,10 @@ PortTimes: TypeAlias = tuple[int | None, int | None, int | None, int | None]
 """Nanoseconds at ports 0 to 3; None where the frame does not come in."""
 
 
+_Block: TypeAlias = tuple[int, int, Callable[[int, bytes], bool]]
+"""Registers that can be written, from and up to an address, and who takes the write."""
+
+
 class RegisterWindow(Protocol):
     """What serves the registers 0x0900 to 0x09FF of a device with distributed clocks; offsets count from 0x0900.
 
@@ -165,12 +169,14 @@ class Esc:
         self._readable[FMMUS : FMMUS + FMMU_BYTES * fmmus] = b"\1" * (FMMU_BYTES * fmmus)
         self._readable[SYNC_MANAGERS : SYNC_MANAGERS + 8 * sync_managers] = b"\1" * (8 * sync_managers)
         self._blocks = self._make_blocks(fmmus, sync_managers)
+        self._pages = _by_page(self._blocks)
 
     def set_window(self, window: RegisterWindow) -> None:
         """Put the registers of the distributed clock in place; without, they do not exist."""
         self.window = window
         self._readable[DC_BASE:DC_END] = b"\1" * (DC_END - DC_BASE)
         self._blocks = tuple(sorted((*self._blocks, (DC_BASE, DC_END, self._write_window)), key=lambda each: each[0]))
+        self._pages = _by_page(self._blocks)
         self.memory[0x0008] |= 0x0C
 
     def reset(self, ports: int, *, emulated: bool) -> None:
@@ -220,7 +226,8 @@ class Esc:
         stop = start + len(data)
         accepted = False
         if start < _USER_MEMORY:
-            for first, last, writer in self._blocks:
+            page = start >> 8
+            for first, last, writer in self._pages[page] if stop - 1 >> 8 == page else self._blocks:
                 if first < stop and start < last:
                     low, high = max(first, start), min(last, stop)
                     accepted |= writer(low, data[low - start : high - start])
@@ -311,7 +318,7 @@ class Esc:
             if not self._readable[address]:
                 self.memory[address] = 0
 
-    def _make_blocks(self, fmmus: int, sync_managers: int) -> tuple[tuple[int, int, Callable[[int, bytes], bool]], ...]:
+    def _make_blocks(self, fmmus: int, sync_managers: int) -> tuple[_Block, ...]:
         return (
             (STATION_ADDRESS, STATION_ADDRESS + 2, self._write_station),
             (DL_CONTROL, DL_CONTROL + 4, self._write_dl_control),
@@ -378,11 +385,8 @@ class Esc:
         return self._clear(EXPIRIES, bytes(2))
 
     def _write_watchdog(self, start: int, data: bytes) -> bool:
-        before = bytes(self.memory[start : start + len(data)])
         self._write_plain(start, data)
         self._host.watchdog_written()
-        if before != data:
-            self.shared.version += 1
         return True
 
     def _write_eeprom(self, start: int, data: bytes) -> bool:
@@ -429,3 +433,11 @@ class Esc:
         if irq != self.irq:
             self.irq = irq
             self.shared.version += 1
+
+
+def _by_page(blocks: tuple[_Block, ...]) -> tuple[tuple[_Block, ...], ...]:
+    """Return the blocks that lie in each 256 bytes of the registers: nearly all writes stay within one."""
+    return tuple(
+        tuple(block for block in blocks if block[0] < page + 0x100 and page < block[1])
+        for page in range(0, _RAM, 0x100)
+    )

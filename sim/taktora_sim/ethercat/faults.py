@@ -19,6 +19,7 @@ Kinds of each SubDevice (path ``ethercat/<bus>/<label>``; a device adds its own,
 
 =========================  =========================================================================================
 ``cut-cable``              at ``port``; 0 is the cable towards the MainDevice
+``hot-connect``            it is connected; of devices with the option ``hot_connect`` only
 ``vanish``                 frames pass it unseen; what is behind it stays on the bus
 ``power-cycle``            no power, then a start from INIT with address 0; what is behind it is gone as well
 ``wrong-identity``         another vendor, product or revision in the SII (and in object 0x1018)
@@ -224,7 +225,11 @@ class SubDeviceFaults:
     def _wire_kinds(self) -> dict[str, FaultKind]:
         segment, label = self._segment, self._device.label
         port = {"port": Param(int, default=0, choices=segment.cabled_ports(label))}
+        connect = FaultKind(
+            start=lambda _: segment.heal(label), stop=lambda _: segment.cut(label), describe="it is connected"
+        )
         return {
+            **({"hot-connect": connect} if self._device.has_hot_connect else {}),
             "cut-cable": FaultKind(
                 start=lambda parameters: segment.cut(label, int(parameters["port"])),
                 stop=lambda parameters: segment.heal(label, int(parameters["port"])),

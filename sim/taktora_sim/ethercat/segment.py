@@ -2,7 +2,8 @@
 
 Modelled: everything a MainDevice can see of registers, process data, mailboxes, topology and link loss.
 Simplified: a frame is processed as a whole at the instant at which it is sent; only distributed clocks see the time
-that it takes from one SubDevice to the next. No bit errors: what is damaged is injected.
+that it takes from one SubDevice to the next, and those as for a frame from interface 0. No bit errors: what is damaged
+is injected.
 """
 
 from __future__ import annotations

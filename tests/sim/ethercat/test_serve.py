@@ -112,14 +112,14 @@ def test_lost_late_and_doubled_frames_are_so_on_the_wire(pair: tuple[socket.sock
     every: dict[str, bool | int | float | str] = {"commands": "BRD"}
     faults.inject(path, "duplicate-frames", parameters=every)
     faults.inject(path, "lose-frames", parameters={"commands": "LRW"})
-    faults.inject(path, "delay-frames", parameters={"commands": "NOP", "by_ns": 50 * MS})
+    faults.inject(path, "delay-frames", parameters={"commands": "NOP", "by_ns": 1000 * MS})
     server, peer = _Server(bus, [pair[0]]), _Peer(pair[1])
+    for command in (Command.NOP, Command.LRW):
+        peer.end.send(encode_frame([Datagram(command, 0, b"\x01")]))
+    peer.end.send(_BRD)
+
     server.start()
     try:
-        peer.end.send(encode_frame([Datagram(Command.NOP, 0, b"\x01")]))
-        peer.end.send(encode_frame([Datagram(Command.LRW, 0, b"\x02")]))
-        peer.end.send(_BRD)
-
         order = [decode_frame(peer.end.recv(2000))[0].command for _ in range(3)]
         silent = peer.is_silent()
     finally:

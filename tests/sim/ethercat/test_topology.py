@@ -8,6 +8,7 @@ from taktora.errors import ConfigurationError
 from taktora.ethercat.driver import AlState
 from taktora_sim.ethercat.frame import Command, Datagram, decode_frame, encode_frame
 from taktora_sim.ethercat.segment import SimulatedSegment
+from taktora_sim.faults import FaultEntry, FaultPlan
 from taktora_sim.world import World
 from tests.sim.ethercat.segments import (
     MS,
@@ -183,6 +184,19 @@ def test_hot_connect() -> None:
 
     assert (before, _order(bus)) == (["a"], ["a", "b", "c"])
     assert read_at(bus, 0, 0x0310, 4).data == bytes(4)
+
+
+@pytest.mark.verifies("REQ_8107", "REQ_8109")
+def test_a_device_is_connected_while_the_plan_says_so() -> None:
+    entry = FaultEntry(target="ethercat/cell/b", kind="hot-connect", at_ns=3 * MS, duration_ns=4 * MS)
+    world = World(1, plan=FaultPlan.of(entry))
+    bus = segment(world, device(world, "a"), device(world, "b", hot_connect=True))
+    counts = []
+    for _ in range(10):
+        counts.append(_count(bus))
+        world.run_for(MS)
+
+    assert counts == [1] * 3 + [2] * 4 + [1] * 3
 
 
 @pytest.mark.verifies("REQ_8107")
