@@ -351,8 +351,8 @@ class SoemDriver:
 
     def sdo_read(self, address: int, index: int, subindex: int) -> Steps[bytes]:
         yield from ()
-        station = self._talking(self._station(address))
-        with SdoErrors(self._pysoem, station.name, "read", index, subindex):
+        station = self._station(address)
+        with SdoErrors(self._pysoem, station, "read", index, subindex):
             data: bytes = station.slave.sdo_read(index, subindex, _SDO_BYTES, release_gil=True)
         return data
 
@@ -361,14 +361,8 @@ class SoemDriver:
         self._sdo_write(self._station(address), index, subindex, data)
 
     def _sdo_write(self, station: Station, index: int, subindex: int, data: bytes) -> None:
-        with SdoErrors(self._pysoem, station.name, "write", index, subindex):
-            self._talking(station).slave.sdo_write(index, subindex, data, release_gil=True)
-
-    @staticmethod
-    def _talking(station: Station) -> Station:
-        if not station.has_coe:
-            raise StackError(f"{station.name} has no CoE mailbox: it has no objects to read or write")
-        return station
+        with SdoErrors(self._pysoem, station, "write", index, subindex):
+            station.slave.sdo_write(index, subindex, data, release_gil=True)
 
     def _poll_mailbox(self, turn: int) -> None:
         """Look into the mailbox of one SubDevice: SOEM sees an emergency only there."""

@@ -20,7 +20,8 @@ class SoemOptions:
         mapping: ``overlap``: outputs and inputs of a SubDevice share logical addresses and begin at a byte;
             ``sequential``: all outputs, then all inputs, bits of small devices packed; ``auto``: overlap, unless a
             SubDevice forbids LRW.
-        emergency_poll_cycles: Cycles between two looks into a mailbox, one SubDevice after the other; 0: never.
+        emergency_poll_cycles: Cycles between two looks into a mailbox, one SubDevice after the other; 0: never. A look
+            takes one frame more in that cycle, after the exchange.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -28,7 +29,7 @@ class SoemOptions:
 
     frame_timeout_us: int = 20_000
     mapping: Literal["auto", "overlap", "sequential"] = "auto"
-    emergency_poll_cycles: int = 20
+    emergency_poll_cycles: int = 100
 
     def __post_init__(self) -> None:
         if not 100 <= self.frame_timeout_us <= 1_000_000:
