@@ -12,7 +12,7 @@ from taktora.app.ethercat import Device, EthercatBus
 from taktora.app.files import nearest
 from taktora.errors import CodecError, ConfigurationError
 from taktora.ethercat.backend import BusRequest
-from taktora.ethercat.connector import EthercatConnector, ethercat_channel
+from taktora.ethercat.connector import EthercatConnector, RemoteEthercatConnector, ethercat_channel
 from taktora.ethercat.entries import placed
 from taktora.ethercat.image_channel import ImagePort
 from taktora.ethercat.options import EthercatConnectorOptions
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from taktora.ethercat.network import ChannelSpec, DeviceSpec, EthercatBusSpec
     from taktora.ethercat.pdo import SubDeviceMap
 
-__all__ = ["CycleHead", "bind_ethercat", "commit_item", "cycle_budget_ns", "declare_cycle"]
+__all__ = [
+    "CycleHead",
+    "bind_ethercat",
+    "bus_request",
+    "channel_name",
+    "commit_item",
+    "cycle_budget_ns",
+    "declare_cycle",
+]
 
 
 def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench_folder: Path) -> None:
@@ -42,25 +50,14 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
     options = EthercatConnectorOptions.of_plan(resolve(spec))
     images = [_image(bus, device, spec, options) for device in bus.devices.values()]
     channels = {channel: _channel(bus, channel, spec) for channel in (*bus.readers, *bus.writers)}
-    request = BusRequest(
-        bus=bus.name,
-        node=bound.app.name,
-        options=options,
-        spec=spec,
-        folder=machine_folder,
-        interface=backing.interface,
-        simulated=backing.simulated,
-        settings=dict(backing.plant),
-        settings_folder=bench_folder,
-    )
-    connector = EthercatConnector(
-        runtime,
-        options,
-        runtime.backend("ethercat")(runtime, request),
-        SliceCodec(),
-        name=bus.name,
-        overlapping=[f"{bus.name}.{each.name}" for each in spec.channels if each.allow_overlap],
-    )
+    overlapping = [channel_name(bus.name, each.name) for each in spec.channels if each.allow_overlap]
+    connector: EthercatConnector[SliceCodec]
+    if backing.gateway == "separate":
+        connector = RemoteEthercatConnector(runtime, options, SliceCodec(), bus.name, overlapping)
+    else:
+        request = bus_request(bus.name, bound.app.name, spec, options, machine_folder, backing, bench_folder)
+        made = runtime.backend("ethercat")(runtime, request)
+        connector = EthercatConnector(runtime, options, made, SliceCodec(), bus.name, overlapping)
     bound.host.register(connector)
     for gap in unmapped_gaps(spec):
         runtime.recorder.event(f"EtherCAT bus {bus.name!r}: {gap}", "warning")
@@ -76,6 +73,34 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
         descriptor = ethercat_channel(writer.name, routing_of(spec, channels[channel]))
         writer.bit_length = descriptor.routing.bit_length
         writer.attach(connector.create_writer(descriptor, int))
+
+
+def channel_name(bus: str, channel: str) -> str:
+    """Return the name under which a channel of the machine file is known to both halves of a connector."""
+    return f"{bus}.{channel}"
+
+
+def bus_request(
+    bus: str,
+    node: str,
+    spec: EthercatBusSpec,
+    options: EthercatConnectorOptions,
+    folder: Path,
+    backing: EthercatBacking,
+    bench_folder: Path,
+) -> BusRequest:
+    """Return what a world's back-end is asked for."""
+    return BusRequest(
+        bus=bus,
+        node=node,
+        options=options,
+        spec=spec,
+        folder=folder,
+        interface=backing.interface,
+        simulated=backing.simulated,
+        settings=dict(backing.plant),
+        settings_folder=bench_folder,
+    )
 
 
 class _Image(NamedTuple):

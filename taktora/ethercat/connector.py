@@ -8,15 +8,15 @@ the bounded outbound bridge; a full one is ``BackPressure`` and Degraded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from taktora.codec.base import Codec
 from taktora.connector.connector import ConnectorBase, GatewayPart
 from taktora.connector.descriptor import ChannelDescriptor, check_routing_type
 from taktora.connector.gate import SendGate
-from taktora.connector.link import LinkOptions, OutboundChannel
+from taktora.connector.link import InboundChannel, LinkOptions, OutboundChannel
 from taktora.connector.reader import ChannelReader
 from taktora.connector.writer import ChannelWriter
 from taktora.errors import BackPressure, ConfigurationError
@@ -33,16 +33,20 @@ from taktora.ethercat.image_channel import (
     output_record_bytes,
 )
 from taktora.ethercat.options import EthercatConnectorOptions
+from taktora.ethercat.remote import HealthBeacon, RemoteBus
 from taktora.ethercat.routing import EthercatRouting, PdoDirection
 from taktora.executor import Alarm, Context, ExecutableItem, Executor, TriggerDeclarer
 from taktora.runtime import Runtime
-from taktora.transport.base import event_service_name
+from taktora.transport.base import ServiceSettings, event_service_name
 from taktora.transport.channel import EnvelopeWriter, RawChannelReader
 
-__all__ = ["EthercatConnector", "ethercat_channel"]
+__all__ = ["EthercatConnector", "RemoteEthercatConnector", "ethercat_channel"]
 
 C_co = TypeVar("C_co", bound=Codec, covariant=True)
 T = TypeVar("T")
+Descriptor: TypeAlias = ChannelDescriptor[EthercatRouting]
+
+_CHANNEL_SETTINGS: Final = ServiceSettings()
 
 
 def ethercat_channel(
@@ -98,6 +102,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         self._overlapping = frozenset(overlapping)
         self._owned: frozenset[int] = frozenset()
         self._written: list[ChannelDescriptor[EthercatRouting]] = []
+        self._beacon: HealthBeacon | None = None
         self._segment = _SegmentPart(self._gateway, bus)
         link = BusLink(
             "",
@@ -125,9 +130,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         return self.driver.link
 
     # req: REQ_0311, REQ_0326
-    def create_writer(
-        self, descriptor: ChannelDescriptor[EthercatRouting], value_type: type[T]
-    ) -> ChannelWriter[T, C_co]:
+    def create_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
         """Open the sending end of a slice of outputs; see ``Connector.create_writer``.
 
         Raises:
@@ -135,7 +138,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         """
         self._check_direction(descriptor, PdoDirection.RX, "create_writer")
         self._check_overlap(descriptor)
-        writer = super().create_writer(descriptor, value_type)
+        writer = self._open_writer(descriptor, value_type)
         if not self._written:
             self._open_outbound(alive_service(self.name), AliveRouting(), 1)
             self._alive.begin()
@@ -143,19 +146,17 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         return writer
 
     # req: REQ_0311, REQ_0327
-    def create_reader(
-        self, descriptor: ChannelDescriptor[EthercatRouting], value_type: type[T]
-    ) -> ChannelReader[T, C_co]:
+    def create_reader(self, descriptor: Descriptor, value_type: type[T]) -> ChannelReader[T, C_co]:
         """Open the receiving end of a slice of inputs, published for each cycle in which its SubDevice is fresh.
 
         Raises:
             ConfigurationError: a slice of outputs.
         """
         self._check_direction(descriptor, PdoDirection.TX, "create_reader")
-        return super().create_reader(descriptor, value_type)
+        return self._open_reader(descriptor, value_type)
 
     # req: REQ_0314
-    def check_descriptor(self, descriptor: ChannelDescriptor[EthercatRouting]) -> None:
+    def check_descriptor(self, descriptor: Descriptor) -> None:
         routing = descriptor.routing
         try:
             self.options.check_slice(routing)
@@ -191,7 +192,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
                 self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
             port = ImagePort(transport, self.name, self.layout, clock, period_ns, self.safe_outputs, owned)
             undo.callback(port.close)
-            self.driver.image = ImagePublisher(transport, self.name, self.layout, clock)
+            self._open_publisher()
             undo.pop_all()
         self.image = port
         self._owned = frozenset(owned)
@@ -210,20 +211,57 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         if self.image is not None:
             self.image.close()
         self._alive.close()
+        if self._beacon is not None:
+            self._beacon.close()
         super().close()
 
-    def _open_outbound(self, service: str, routing: Any, size: int) -> None:
-        """Open the gateway's end of a service that the framework itself writes."""
+    # req: REQ_0321
+    def serve(self, channels: Iterable[Descriptor]) -> None:
+        """Open the gateway's ends for an application in another process, before the gateway runs; once.
+
+        That is the image, the sign of life, ``channels`` by their direction, and health, as ``taktora.ethercat.remote``
+        says.
+
+        Raises:
+            ConfigurationError: a channel does not fit the PDO map.
+        """
+        self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
+        self._open_outbound(alive_service(self.name), AliveRouting(), 1)
+        self._open_publisher()
+        for descriptor in channels:
+            self.check_descriptor(descriptor)
+            size, routing = descriptor.max_payload_size, descriptor.routing
+            if routing.direction is PdoDirection.RX:
+                self._open_outbound(descriptor.outbound_service, routing, size, _CHANNEL_SETTINGS)
+            else:
+                service = descriptor.inbound_service
+                raw = self.open_inbound(self.link, service, size)
+                self.link.inbound_channels.add(service, InboundChannel(descriptor.name, routing, raw))
+        self._beacon = HealthBeacon(self.runtime, self.monitor)
+        self._segment.beacon = self._beacon
+
+    def _open_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
+        return super().create_writer(descriptor, value_type)
+
+    def _open_reader(self, descriptor: Descriptor, value_type: type[T]) -> ChannelReader[T, C_co]:
+        return super().create_reader(descriptor, value_type)
+
+    def _open_publisher(self) -> None:
+        """Open the gateway's end of the input image."""
+        self.driver.image = ImagePublisher(self.runtime.transport, self.name, self.layout, self.runtime.clock)
+
+    def _open_outbound(self, service: str, routing: Any, size: int, settings: ServiceSettings = IMAGE_SETTINGS) -> None:
+        """Open the gateway's end of a service that another process or the framework itself writes."""
         transport = self.runtime.transport
         with ExitStack() as undo:
-            reader = RawChannelReader(transport, service, size, IMAGE_SETTINGS, self._note_integrity)
+            reader = RawChannelReader(transport, service, size, settings, self._note_integrity)
             undo.callback(reader.close)
             listener = transport.listener(event_service_name(service))
             undo.callback(listener.close)
             self.link.outbound_channels.add(service, OutboundChannel(service, routing, reader, listener))
             undo.pop_all()
 
-    def _check_direction(self, descriptor: ChannelDescriptor[EthercatRouting], wanted: PdoDirection, call: str) -> None:
+    def _check_direction(self, descriptor: Descriptor, wanted: PdoDirection, call: str) -> None:
         routing = check_routing_type(descriptor, EthercatRouting, self.name)
         if routing.direction is not wanted:
             what, other = ("outputs", "create_reader") if wanted is PdoDirection.RX else ("inputs", "create_writer")
@@ -232,7 +270,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
                 f"{routing}; use {other}, or correct the direction"
             )
 
-    def _check_overlap(self, descriptor: ChannelDescriptor[EthercatRouting]) -> None:
+    def _check_overlap(self, descriptor: Descriptor) -> None:
         routing = descriptor.routing
         place = self.layout.by_address.get(routing.subdevice_address)
         if place is not None and place.position in self._owned:
@@ -253,6 +291,62 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         )
 
 
+class RemoteEthercatConnector(EthercatConnector[C_co]):
+    """The application's half of a connector whose gateway is another process: it opens its own ends only.
+
+    Args:
+        runtime: The application's world.
+        options: Of the same machine file as the gateway's.
+        codec: Encodes and decodes the values of all slice channels.
+        name: Name of the connector, the same as the gateway's.
+        overlapping: As for :class:`EthercatConnector`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: EthercatConnectorOptions,
+        codec: C_co,
+        name: str = "ethercat",
+        overlapping: Collection[str] = (),
+    ) -> None:
+        bus = RemoteBus(runtime, options.plan().layout(), name)
+        super().__init__(runtime, options, bus, codec, name, overlapping)
+
+    def _open_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
+        del value_type
+        runtime, service, size = self.runtime, descriptor.outbound_service, descriptor.max_payload_size
+        self.check_descriptor(descriptor)
+        writer: ChannelWriter[T, C_co] = ChannelWriter(
+            runtime.transport, service, size, self.codec, runtime.clock, self.link.gate, _CHANNEL_SETTINGS
+        )
+        self._writers.append(writer)
+        return writer
+
+    def _open_reader(self, descriptor: Descriptor, value_type: type[T]) -> ChannelReader[T, C_co]:
+        runtime, service, size = self.runtime, descriptor.inbound_service, descriptor.max_payload_size
+        self.check_descriptor(descriptor)
+        reader: ChannelReader[T, C_co] = ChannelReader(
+            runtime.transport,
+            service,
+            size,
+            self.codec,
+            value_type,
+            runtime.clock,
+            self._note_integrity,
+            _CHANNEL_SETTINGS,
+            self.reader_closed,
+        )
+        self._readers.append(reader)
+        return reader
+
+    def _open_outbound(self, service: str, routing: Any, size: int, settings: ServiceSettings = IMAGE_SETTINGS) -> None:
+        """Open nothing: the gateway's process has these ends."""
+
+    def _open_publisher(self) -> None:
+        """Open nothing, likewise."""
+
+
 def _overlap(one: EthercatRouting, other: EthercatRouting) -> bool:
     return (
         one.subdevice_address == other.subdevice_address
@@ -268,6 +362,7 @@ class _SegmentPart:
     def __init__(self, items: GatewayPart, bus: CyclicBus) -> None:
         self._items = items
         self._bus = bus
+        self.beacon: ExecutableItem | None = None
         self.fail = items.fail
         self.close = items.close
 
@@ -276,6 +371,8 @@ class _SegmentPart:
         if isinstance(self._bus, PacedBus):
             for item in self._bus.items():
                 executor.add(item)
+        if self.beacon is not None:
+            executor.add(self.beacon)
 
 
 class _AliveItem(ExecutableItem):
