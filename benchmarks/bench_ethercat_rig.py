@@ -38,6 +38,7 @@ from taktora_sim.ethercat.devices.terminals import coupler, generic
 
 _PERIOD_NS = 1_000_000
 _TIMEOUT_US = 45_000
+_TURNS = 50
 _SPEC = EthercatBusSpec(
     cycle_time_ms=1.0,
     devices=(
@@ -101,14 +102,15 @@ def raw_exchange(master: Any) -> Callable[[], object]:
 
 def bench_exchange(plan: BusPlan, count: int) -> None:
     """Compare one exchange of the driver with raw pysoem on the same segment, by turns."""
+    apply_attributes(ThreadAttributes(priority=50))
     driver = SoemDriver(plan, _OPTIONS)
     run(driver.bring_up())
     raw = raw_exchange(driver._master)
     raw_us: list[float] = []
     own_us: list[float] = []
-    for _turn in range(5):
-        raw_us += times_of(raw, count // 5)
-        own_us += times_of(lambda: run(driver.exchange()), count // 5)
+    for _turn in range(_TURNS):
+        raw_us += times_of(raw, max(1, count // _TURNS))
+        own_us += times_of(lambda: run(driver.exchange()), max(1, count // _TURNS))
     driver.close()
     show("exchange: raw pysoem, 8 devices with 8 + 8 bytes", raw_us)
     show("exchange: SoemDriver, the same segment", own_us)
@@ -171,7 +173,6 @@ def bench_pacing(plan: BusPlan, cycles: int) -> None:
 
 def bench_sleep(cycles: int) -> None:
     """The same grid with nothing to do: what sleep and scheduler cost by themselves."""
-    apply_attributes(ThreadAttributes(priority=50))
     begins = []
     with timer_slack():
         due_ns = time.monotonic_ns() + _PERIOD_NS
