@@ -120,6 +120,8 @@ def place_pdos(pdos: Sequence[PdoSpec]) -> tuple[PlacedPdo, ...]:
             raise EntryFault(fault.text, number, *fault.keys) from None
         if start < end:
             raise EntryFault(f"PDO 0x{pdo.index:04X} begins at bit {start} before the end of another", number)
+        if any(pdo.index == other.index for other in found):
+            raise EntryFault(f"PDO 0x{pdo.index:04X} stands twice", number, "index")
         found.append(place)
         end = start + place.bit_length
     return tuple(found)

@@ -29,6 +29,7 @@ FIRST_ADDRESS: Final = 0x1000
 Where: TypeAlias = Callable[..., str]
 """Says where keys below the bus lead to: ``where("devices", 2)`` is ``machine.yaml:12: ethercat.cell.devices[2]``."""
 
+_FIRST_MEMORY: Final = 0x1000
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("tx", "rx")
 _WAYS: Final = {"rx": PdoDirection.RX, "tx": PdoDirection.TX}
 
@@ -157,6 +158,9 @@ class _Resolution:
     # req: REQ_0836
     def _check_devices(self) -> None:
         spec = self._spec
+        if spec.distributed_clocks and not any(device.distributed_clock for device in spec.devices):
+            text = "distributed_clocks is on and no device has 'distributed_clock: true'; switch it off"
+            raise refuse.BadClock(self._where("distributed_clocks"), text)
         if len(spec.devices) > spec.max_subdevices:
             text = f"{len(spec.devices)} devices, max_subdevices allows {spec.max_subdevices}"
             raise refuse.TooManySubDevices(self._where("devices"), text)
@@ -171,6 +175,8 @@ class _Resolution:
                 raise refuse.DuplicateAddress(place("address"), address, (addresses[address], device.label))
             addresses[address] = device.label
             self._check_parent(position, device, ports)
+            self._check_mailbox(position, device)
+            self._check_clock(position, device)
             self._positions[device.label] = position
             for direction in _DIRECTIONS:
                 try:
@@ -191,6 +197,32 @@ class _Resolution:
                 text = f"port {device.port} of {device.parent!r} leads to {ports[end]!r} already"
                 raise refuse.BadTopology(place("port"), text)
             ports[end] = device.label
+
+    def _check_mailbox(self, position: int, device: DeviceSpec) -> None:
+        box = device.mailbox
+        if box is None:
+            return
+        place = partial(self._where, "devices", position, "mailbox")
+        spans = sorted(((box.out_address, box.out_bytes, "out_address"), (box.in_address, box.in_bytes, "in_address")))
+        (first, length, name), (second, _, other) = spans
+        if first < _FIRST_MEMORY:
+            raise refuse.BadMailbox(place(name), f"{name} {first:#06x} is a register; memory begins at 0x1000")
+        if first + length > second:
+            text = f"the mailbox at {first:#06x} has {length} bytes and the other begins at {second:#06x}"
+            raise refuse.BadMailbox(place(other), f"{text}; move {other} to {first + length:#06x} or beyond")
+
+    # req: REQ_0318
+    def _check_clock(self, position: int, device: DeviceSpec) -> None:
+        if device.sync0_shift_us is None:
+            return
+        place = partial(self._where, "devices", position, "sync0_shift_us")
+        if not device.distributed_clock:
+            raise refuse.BadClock(
+                place(), f"{device.label!r} has no clock to give SYNC0; say 'distributed_clock: true'"
+            )
+        if not self._spec.distributed_clocks:
+            text = f"SYNC0 of {device.label!r} needs the bus's 'distributed_clocks: true'"
+            raise refuse.BadClock(place(), text)
 
     def _subdevice(self, position: int, device: DeviceSpec) -> SubDeviceMap:
         rx, tx = self._pdos[position, "rx"], self._pdos[position, "tx"]

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from taktora.errors import ConfigurationError
 
 __all__ = [
+    "BadClock",
     "BadCopy",
+    "BadMailbox",
     "BadPdo",
     "BadTopology",
     "BusSpecError",
@@ -76,6 +78,14 @@ class BadTopology(BusSpecError):
 
 class BadPdo(BusSpecError):
     """The PDOs of a device make no sense."""
+
+
+class BadMailbox(BusSpecError):
+    """The two mailboxes of a device share memory, or lie among the registers."""
+
+
+class BadClock(BusSpecError):
+    """Distributed clocks are asked for where there are none."""
 
 
 class SdoValueOutOfRange(BusSpecError):

@@ -17,6 +17,7 @@ from taktora.ethercat.driver import AlState
 from taktora.ethercat.network import EntrySpec, EthercatBusSpec, PdoSpec, PdosSpec
 from taktora.ethercat.options import EthercatConnectorOptions
 from taktora.ethercat.resolve import resolve
+from taktora_sim.campaign import Campaign, draw_plan
 from taktora_sim.ethercat.backend import PLANT_KINDS, make_bus, segment_of
 from taktora_sim.ethercat.devices import SimulatedDevice, device_of
 from taktora_sim.ethercat.pcapng import SegmentRecording
@@ -153,6 +154,25 @@ def test_a_run_with_faults_recovers_and_repeats_itself_byte_for_byte(tmp_path: P
     assert first_hash == second_hash
     assert first_bytes == second_bytes
     assert len(first_bytes) > 100_000
+
+
+@pytest.mark.verifies("REQ_0331", "REQ_8008", "REQ_8109")
+@pytest.mark.parametrize("seed", [3, 11, 42, 107])
+def test_after_whatever_goes_wrong_the_bus_is_up_again_and_the_application_runs(tmp_path: Path, seed: int) -> None:
+    press = Press()
+    campaign = Campaign(faults=(2, 6), begin_ns=(300 * MS, 2000 * MS), duration_ns=(2 * MS, 800 * MS))
+    with World(seed) as world, press.app.bind(world.runtime, machine=_machine(tmp_path)) as bound:
+        world.faults.propose(draw_plan(world, campaign))
+        bound.start()
+
+        world.run_for(3000 * MS)
+        assert world.run_until(lambda: bound.health["cell"].kind.name == "UP", 40_000 * MS), bound.health["cell"]
+
+        before = press.cycles
+        world.run_for(100 * MS)
+        assert press.cycles > before
+        assert press.ram.fresh
+        assert not bound.troubles
 
 
 @pytest.mark.verifies("REQ_8021")

@@ -161,7 +161,8 @@ def test_without_distributed_clocks_nothing_of_them_is_on_the_wire() -> None:
 
 @pytest.mark.verifies("REQ_0318")
 def test_distributed_clocks_without_a_clock_are_refused() -> None:
-    cell = Cell(bus(coupler(), inputs("di", 4), distributed_clocks=True))
+    clocked = bus(coupler(distributed_clock=True), inputs("di", 4), distributed_clocks=True)
+    cell = Cell(bus(coupler(), inputs("di", 4)), clocked)
 
     with pytest.raises(StackError, match="distributed_clocks is on and no SubDevice has a DC unit"):
         cell.run(cell.main.bring_up())

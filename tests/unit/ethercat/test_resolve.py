@@ -171,6 +171,14 @@ def test_a_device_without_outputs_needs_no_watchdog() -> None:
     assert resolve(spec).subdevices[0].sm_watchdog is None
 
 
+@pytest.mark.verifies("REQ_0318")
+def test_sync0_reaches_the_plan() -> None:
+    plan = resolve(_bus(_drive(distributed_clock=True, sync0_shift_us=12.5), _inputs(), distributed_clocks=True))
+
+    assert plan.distributed_clocks
+    assert [sub.sync0_shift_ns for sub in plan.subdevices] == [12_500, None]
+
+
 @pytest.mark.verifies("REQ_0853")
 def test_startup_sdos_keep_order_and_type() -> None:
     sdos = [
@@ -269,6 +277,28 @@ _SDO = {"index": 0x8010, "type": "i8", "value": 128}
         (_bus(_drive(safe={"targt": 1})), refuse.SafeValueRefused, r"devices/0/safe/targt: .*did you mean target\?"),
         (_bus(_drive(safe={"mode": 200})), refuse.SafeValueRefused, "devices/0/safe: .*mode = 200.0 is not in -128"),
         (_bus(_drive(safe={"mode": 0.5})), refuse.SafeValueRefused, "devices/0/safe/mode: 0.5 is no whole number"),
+        (
+            _bus(_drive(mailbox={"out_bytes": 256})),
+            refuse.BadMailbox,
+            "devices/0/mailbox/in_address: .*0x1000 has 256 bytes and the other begins at 0x1080; .* 0x1100",
+        ),
+        (_bus(_drive(mailbox={"in_address": 0xF80})), refuse.BadMailbox, "mailbox/in_address: in_address 0x0f80 is a"),
+        (_bus(_drive(), distributed_clocks=True), refuse.BadClock, "distributed_clocks: .* no device has"),
+        (
+            _bus(_drive(sync0_shift_us=0, distributed_clock=True)),
+            refuse.BadClock,
+            "devices/0/sync0_shift_us: SYNC0 of 'axis1' needs the bus's",
+        ),
+        (
+            _bus(_drive(sync0_shift_us=0), _inputs(distributed_clock=True), distributed_clocks=True),
+            refuse.BadClock,
+            "devices/0/sync0_shift_us: 'axis1' has no clock",
+        ),
+        (
+            _bus({"label": "a", "pdos": {"tx": [{"index": 0x1A00, "bit_length": 1}] * 2}}),
+            refuse.BadPdo,
+            "tx/1/index: PDO 0x1A00 stands twice",
+        ),
         (_bus({"label": "a", "parent": "b"}), refuse.BadTopology, "devices/0/parent: parent 'b' is no device before"),
         (_bus({"label": "a"}, {"label": "b", "port": 2}), refuse.BadTopology, "devices/1/parent: 'port' without"),
         (
