@@ -70,8 +70,8 @@ class Apart:
     def start_gateway(self) -> RunHandle:
         gateway = self.gateway = build_gateway(self.world.runtime, self.machine, "cell")
         gateway.start()
-        assert gateway._handle is not None  # noqa: SLF001 - the process that a test kills
-        return gateway._handle  # noqa: SLF001
+        assert gateway._handle is not None
+        return gateway._handle
 
     def end_gateway(self) -> None:
         assert self.gateway is not None
