@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taktora.errors import ConfigurationError
@@ -262,17 +263,17 @@ class SubDeviceFaults:
                     "code": Param(int, default=0x0001, low=1, high=0xFFFF),
                     "silent": False,
                 },
-                describe="transitions to {state} are refused",
+                describe=_describe_refusal,
             ),
             "al-error": FaultKind(
                 start=lambda parameters: device.retreat(device.state, int(parameters["code"])),
                 params={"code": code},
-                describe="it shows AL status code {code}",
+                describe=lambda parameters: f"it shows AL status code {_hex(parameters, 'code', 4)}",
             ),
             "retreat-to-safe-op": FaultKind(
                 start=lambda parameters: self._retreat(int(parameters["code"])),
                 params={"code": Param(int, default=0x001B, low=1, high=0xFFFF)},
-                describe="it falls back from OP to SAFE-OP with AL status code {code}",
+                describe=lambda parameters: f"it falls back from OP to SAFE-OP with {_hex(parameters, 'code', 4)}",
             ),
             "expire-watchdog": FaultKind(
                 start=lambda _: device.watchdog.expire(), describe="its SyncManager watchdog expires"
@@ -294,7 +295,7 @@ class SubDeviceFaults:
                 start=self._start_identity,
                 stop=self._stop_identity,
                 params={"vendor_id": number, "product_code": number, "revision": number},
-                describe="it is another device: vendor {vendor_id}, product {product_code}, revision {revision}",
+                describe=_describe_identity,
             ),
             "busy-sii": FaultKind(
                 start=lambda parameters: add_busy(parameters, 1),
@@ -319,8 +320,7 @@ class SubDeviceFaults:
         kinds: dict[str, FaultKind] = {}
         for name, filters, way in (("outputs", device.output_filters, "to"), ("inputs", device.input_filters, "from")):
             kinds[f"stick-{name}"] = _filter_kind(filters, _stick, no_bits, f"its {name} stay what they were")
-            text = f"bits {{mask}} of byte {{byte}} are inverted on the way {way} it"
-            kinds[f"flip-{name}"] = _filter_kind(filters, _flip, bits, text)
+            kinds[f"flip-{name}"] = _filter_kind(filters, _flip, bits, partial(_describe_flip, way))
         return kinds
 
     def _vanish(self, by: int) -> None:
@@ -384,7 +384,7 @@ def _filter_kind(
     filters: list[Callable[[bytearray], bool]],
     make: Callable[[Parameters], Callable[[bytearray], bool]],
     params: dict[str, Param],
-    describe: str,
+    describe: str | Callable[[Parameters], str],
 ) -> FaultKind:
     active: list[tuple[Parameters, Callable[[bytearray], bool]]] = []
 
@@ -399,6 +399,26 @@ def _filter_kind(
             filters.remove(entry[1])
 
     return FaultKind(start=start, stop=stop, params=params, describe=describe)
+
+
+def _hex(parameters: Parameters, name: str, digits: int) -> str:
+    return f"0x{int(parameters[name]):0{digits}X}"
+
+
+def _describe_refusal(parameters: Parameters) -> str:
+    state = "any state" if parameters["state"] == "any" else parameters["state"]
+    how = "left without an answer" if parameters["silent"] else f"refused with {_hex(parameters, 'code', 4)}"
+    return f"transitions to {state} are {how}"
+
+
+def _describe_identity(parameters: Parameters) -> str:
+    names = {"vendor_id": "vendor", "product_code": "product", "revision": "revision"}
+    changed = [f"{word} {_hex(parameters, name, 8)}" for name, word in names.items() if parameters[name] != -1]
+    return f"it says that it is another device: {', '.join(changed) or 'none that is named'}"
+
+
+def _describe_flip(way: str, parameters: Parameters) -> str:
+    return f"bits {_hex(parameters, 'mask', 2)} of byte {parameters['byte']} are inverted on the way {way} it"
 
 
 def _stick(_parameters: Parameters) -> Callable[[bytearray], bool]:

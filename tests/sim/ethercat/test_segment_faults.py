@@ -357,6 +357,27 @@ def test_every_kind_describes_itself_and_bears_two_at_once() -> None:
     assert len(board.catalogue()) == 3
 
 
+@pytest.mark.verifies("REQ_8109", "REQ_8007")
+@pytest.mark.parametrize(
+    ("kind", "parameters", "sentence"),
+    [
+        ("al-error", {"code": 0x1B}, "it shows AL status code 0x001B"),
+        ("retreat-to-safe-op", {}, "it falls back from OP to SAFE-OP with 0x001B"),
+        ("refuse-transition", {"state": "OP", "code": 0x24}, "transitions to OP are refused with 0x0024"),
+        ("refuse-transition", {"silent": True}, "transitions to any state are left without an answer"),
+        ("wrong-identity", {"revision": 2}, "it says that it is another device: revision 0x00000002"),
+        ("flip-inputs", {"byte": 3, "mask": 1}, "bits 0x01 of byte 3 are inverted on the way from it"),
+        ("busy-sii", {"by_ns": 2_000_000}, "its EEPROM is busy for 2ms with each command"),
+    ],
+)
+def test_a_fault_is_told_in_the_words_of_the_field(kind: str, parameters: Options, sentence: str) -> None:
+    board = line(1).world.faults
+
+    told = board.sentence(FaultEntry(target="ethercat/cell/d0", kind=kind, at_ns=0, parameters=parameters))
+
+    assert told == f"ethercat/cell/d0: {sentence}"
+
+
 @pytest.mark.verifies("REQ_8109", "REQ_8002")
 def test_a_run_with_faults_repeats_byte_for_byte() -> None:
     plan = FaultPlan.of(
