@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from taktora import App, Context
 from taktora.app.bench import Bench, EthercatBacking
 from taktora.app.machine import Machine, load_machine
 from taktora.errors import ConfigurationError
@@ -23,73 +21,13 @@ from taktora_sim.ethercat.devices import SimulatedDevice, device_of
 from taktora_sim.ethercat.pcapng import SegmentRecording
 from taktora_sim.faults import FaultEntry, FaultPlan
 from taktora_sim.world import World
+from tests.sim.fresh import ROOT, hash_of, run_fresh
+from tests.sim.test_no_linux import BLOCKED
 
 from .cell import MIXED, MS, bus, coupler, inputs
+from .press import MACHINE, Press
 
-MACHINE = """\
-machine: press
-ethercat:
-  cell:
-    cycle_time_ms: 1
-    devices:
-      - {label: coupler, identity: {vendor_id: 0x7E57, product_code: 1}}
-      - label: buttons
-        identity: {vendor_id: 0x7E57, product_code: 2}
-        pdos: {tx: [{index: 0x1A00, entries: [{name: start, type: bool}, {name: stop, type: bool}]}]}
-      - label: valve
-        identity: {vendor_id: 0x7E57, product_code: 3}
-        sm_watchdog_enabled: true
-        pdos: {rx: [{index: 0x1600, entries: [{name: open, type: bool}, {name: pulses, type: bits, bit_length: 3}]}]}
-      - label: ram
-        identity: {vendor_id: 0x7E57, product_code: 4}
-        mailbox: {}
-        sm_watchdog_enabled: true
-        pdos:
-          rx: [{index: 0x1600, entries: [{name: target, index: 0x607A, type: i32, factor: 0.001, unit: mm}]}]
-          tx: [{index: 0x1A00, entries: [{name: position, index: 0x6064, type: i32, factor: 0.001, unit: mm}]}]
-"""
-
-
-@dataclass
-class Buttons:
-    start: bool
-    stop: bool
-
-
-@dataclass
-class Valve:
-    open: bool
-
-
-@dataclass
-class RamIn:
-    position: float
-
-
-@dataclass
-class RamOut:
-    target: float
-
-
-class Press:
-    """The application: start opens the valve and moves the ram by 12.5 mm; stop closes the valve."""
-
-    def __init__(self) -> None:
-        self.app = App("press")
-        cell = self.app.ethercat("cell")
-        self.buttons = cell.device("buttons", Buttons)
-        self.valve = cell.device("valve", outputs=Valve)
-        self.ram = cell.device("ram", RamIn, RamOut)
-        self.cycles = 0
-
-        @self.app.cyclic(on=cell.cycle)
-        def control(_ctx: Context) -> None:
-            self.cycles += 1
-            if self.buttons.inputs.start:
-                self.valve.outputs.open = True
-                self.ram.outputs.target = self.ram.inputs.position + 12.5
-            if self.buttons.inputs.stop:
-                self.valve.outputs.open = False
+SCENARIO = str(ROOT / "tests" / "sim" / "scenarios" / "ethercat_app.py")
 
 
 def _machine(folder: Path) -> Path:
@@ -154,6 +92,17 @@ def test_a_run_with_faults_recovers_and_repeats_itself_byte_for_byte(tmp_path: P
     assert first_hash == second_hash
     assert first_bytes == second_bytes
     assert len(first_bytes) > 100_000
+
+
+@pytest.mark.verifies("REQ_8001", "REQ_8020")
+def test_the_run_repeats_in_fresh_processes_and_without_the_parts_that_only_linux_has(tmp_path: Path) -> None:
+    runs = [
+        run_fresh("run", SCENARIO, "--seed", "5", hash_seed="1"),
+        run_fresh("run", SCENARIO, "--seed", "5", hash_seed="77", folder=tmp_path),
+        run_fresh("run", SCENARIO, "--seed", "5", command=BLOCKED),
+    ]
+
+    assert len({hash_of(run) for run in runs}) == 1
 
 
 @pytest.mark.verifies("REQ_0331", "REQ_8008", "REQ_8109")
