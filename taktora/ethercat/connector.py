@@ -103,6 +103,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         self._owned: frozenset[int] = frozenset()
         self._written: list[ChannelDescriptor[EthercatRouting]] = []
         self._beacon: HealthBeacon | None = None
+        self._executor: Executor | None = None
         self._segment = _SegmentPart(self._gateway, bus)
         link = BusLink(
             "",
@@ -142,6 +143,8 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         if not self._written:
             self._open_outbound(alive_service(self.name), AliveRouting(), 1)
             self._alive.begin()
+            if self._executor is not None:
+                self._executor.add(self._alive)
         self._written.append(descriptor)
         return writer
 
@@ -189,7 +192,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         transport, clock, period_ns = self.runtime.transport, self.runtime.clock, self.options.cycle_time_ns
         with ExitStack() as undo:
             if owned:
-                self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
+                self._open_outputs()
             port = ImagePort(transport, self.name, self.layout, clock, period_ns, self.safe_outputs, owned)
             undo.callback(port.close)
             self._open_publisher()
@@ -199,13 +202,15 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         return port
 
     def register_with(self, executor: Executor) -> None:
-        """Add the item that says in every cycle that the application's executor runs; it runs once slices are written.
+        """Add the item that says in every cycle that the application's executor runs, if slices are or will be written.
 
         What was written by slices is renewed by it, so that the outputs of an application that hangs grow old there too
         (REQ_8150).
         """
         super().register_with(executor)
-        executor.add(self._alive)
+        self._executor = executor
+        if self._written:
+            executor.add(self._alive)
 
     def close(self) -> None:
         if self.image is not None:
@@ -225,7 +230,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         Raises:
             ConfigurationError: a channel does not fit the PDO map.
         """
-        self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
+        self._open_outputs()
         self._open_outbound(alive_service(self.name), AliveRouting(), 1)
         self._open_publisher()
         for descriptor in channels:
@@ -245,6 +250,15 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
 
     def _open_reader(self, descriptor: Descriptor, value_type: type[T]) -> ChannelReader[T, C_co]:
         return super().create_reader(descriptor, value_type)
+
+    def _open_outputs(self) -> None:
+        """Open the gateway's end of the output image: an item waits for it, or the bus's own item asks for it."""
+        service, size = image_out_service(self.name), output_record_bytes(self.layout)
+        if isinstance(self.driver.bus, PacedBus):
+            transport, report = self.runtime.transport, self._note_integrity
+            self.driver.pull_image(RawChannelReader(transport, service, size, IMAGE_SETTINGS, report))
+        else:
+            self._open_outbound(service, ImageRouting(), size)
 
     def _open_publisher(self) -> None:
         """Open the gateway's end of the input image."""
@@ -342,6 +356,9 @@ class RemoteEthercatConnector(EthercatConnector[C_co]):
 
     def _open_outbound(self, service: str, routing: Any, size: int, settings: ServiceSettings = IMAGE_SETTINGS) -> None:
         """Open nothing: the gateway's process has these ends."""
+
+    def _open_outputs(self) -> None:
+        """Open nothing, likewise."""
 
     def _open_publisher(self) -> None:
         """Open nothing, likewise."""

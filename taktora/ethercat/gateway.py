@@ -21,7 +21,7 @@ from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePubli
 from taktora.ethercat.routing import EthercatRouting
 from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
 from taktora.executor import ExecutableItem
-from taktora.transport.channel import RawChannelWriter, RawSample
+from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
 
 __all__ = ["Alive", "BusLink", "BusMessage", "EthercatLinkDriver", "PacedBus", "SliceWrite"]
 
@@ -36,6 +36,10 @@ class PacedBus(CyclicBus, Protocol):
 
     def items(self) -> tuple[ExecutableItem, ...]:
         """Return what the gateway adds to its executor before the run."""
+        ...
+
+    def pull_outputs(self, pull: Callable[[], object]) -> None:
+        """Have ``pull`` called before each cycle takes the outputs, to stage what is new."""
         ...
 
 
@@ -98,6 +102,7 @@ class EthercatLinkDriver:
         """The latest CoE emergencies."""
         self.image: ImagePublisher | None = None
         """The application's end of the input image is fed through it."""
+        self._image_outputs: RawChannelReader | None = None
         self._tell = tell
         self._link: BusLink | None = None
         self._exchanging = False
@@ -128,6 +133,15 @@ class EthercatLinkDriver:
         self.bus.close()
         if self.image is not None:
             self.image.close()
+        if self._image_outputs is not None:
+            self._image_outputs.close()
+
+    # req: REQ_0328
+    def pull_image(self, reader: RawChannelReader) -> None:
+        """Take the output image from ``reader`` when the bus wants it, without an item that wakes for it."""
+        assert isinstance(self.bus, PacedBus)
+        self._image_outputs = reader
+        self.bus.pull_outputs(self._pull)
 
     def channels_changed(self) -> None:
         """Take note of the inbound channels; the bus exchanges everything anyway."""
@@ -204,6 +218,12 @@ class EthercatLinkDriver:
             self._compile_cuts()
         if self._cuts:
             self._publish_cuts(message)
+
+    def _pull(self) -> None:
+        reader = self._image_outputs
+        assert reader is not None
+        while (received := reader.try_recv()) is not None:
+            self.transmit(ImageOutput.read(received[1], len(self.layout.subdevices)))
 
     def _publish_cuts(self, record: CycleRecord) -> None:
         inputs, validity = record.inputs, record.validity

@@ -27,9 +27,11 @@ _MOST_STEPS = 64
 class OutputStage:
     """Keeps the outputs staged last, and who was renewed, until the cycle takes them; an ``OutputSource``."""
 
-    __slots__ = ("_clear", "_is_new", "_outputs", "_renewed")
+    __slots__ = ("_clear", "_is_new", "_outputs", "_renewed", "pull")
 
     def __init__(self, layout: ImageLayout) -> None:
+        self.pull: Callable[[], object] | None = None
+        """Called before each cycle takes the outputs: has whoever holds newer ones stage them."""
         count = len(layout.subdevices)
         self._outputs = bytearray(layout.output_bytes)
         self._renewed = bytearray(count)
@@ -56,6 +58,8 @@ class OutputStage:
             self._is_new = True
 
     def collect(self, outputs: bytearray, renewed: bytearray) -> None:
+        if self.pull is not None:
+            self.pull()
         if self._is_new:
             outputs[:] = self._outputs
             renewed[:] = self._renewed
@@ -100,6 +104,10 @@ class LocalBus:
     def items(self) -> tuple[ExecutableItem, ...]:
         """Return what the gateway adds to its executor."""
         return (self._item,)
+
+    def pull_outputs(self, pull: Callable[[], object]) -> None:
+        """Have ``pull`` called before each cycle takes the outputs, to stage what is new: a wake less per cycle."""
+        self._stage.pull = pull
 
     def start(self, listener: BusListener) -> None:
         """Begin the bring-up with the executor's next wake.

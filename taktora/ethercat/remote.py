@@ -22,6 +22,7 @@ connector is Down within :data:`LOST_NS` of the last record, and follows the gat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -154,6 +155,9 @@ class RemoteBus:
     def items(self) -> tuple[ExecutableItem, ...]:
         """Return what the application's gateway executor runs."""
         return (self._item,)
+
+    def pull_outputs(self, pull: Callable[[], object]) -> None:
+        """Never pull: outputs go through the services."""
 
     def start(self, listener: BusListener) -> None:
         self._item.begin(listener)
