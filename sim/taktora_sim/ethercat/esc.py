@@ -29,7 +29,6 @@ DL_STATUS = 0x0110
 EVENT_MASK = 0x0200
 EVENT_REQUEST = 0x0210
 RX_ERRORS = 0x0300
-FORWARDED_ERRORS = 0x0308
 PROCESSING_ERRORS = 0x030C
 PDI_ERRORS = 0x030D
 LOST_LINKS = 0x0310
@@ -234,10 +233,6 @@ class Esc:
         if stop > _USER_MEMORY:
             accepted |= self._write_memory(start, stop, data)
         return accepted
-
-    def matches(self, address: int) -> bool:
-        """Return whether a datagram to station ``address`` is for this one."""
-        return address == self.station or address == self.alias
 
     def is_memory(self, start: int, stop: int) -> bool:
         """Return whether all addresses from ``start`` up to ``stop`` exist."""

@@ -12,6 +12,8 @@ import yaml
 
 from tests.sim.ethercat import cell
 
+pytestmark = pytest.mark.world("rig")
+
 _MACHINE = {
     "machine": "ring",
     "ethercat": {
