@@ -85,7 +85,7 @@ class SoemDriver:
             raise ConfigurationError(f"{self._place}: bring_up was called before; recover brings it up again")
         self._was_begun = True
         self._pysoem = require_pysoem()
-        yield from self._wait_for_link()
+        yield from self._wait_for_link(_LINK_PATIENCE_NS)
         self._master = self._open()
         return (yield from self._attempt())
 
@@ -95,13 +95,14 @@ class SoemDriver:
             raise ConfigurationError(f"{self._place}: recover was called before a bring-up; call bring_up first")
         if _index_of(self._interface) != self._interface_index:
             raise LinkDown(f"{self._place}: it has been removed; start again once it is back")
+        yield from self._wait_for_link(0)
         return (yield from self._attempt())
 
-    def _wait_for_link(self) -> Steps[None]:
+    def _wait_for_link(self, patience_ns: int) -> Steps[None]:
         from taktora.ethercat.nic import check_interface, has_link  # Linux only
 
         check_interface(self._interface)
-        give_up_ns = self._now_ns() + _LINK_PATIENCE_NS
+        give_up_ns = self._now_ns() + patience_ns
         while not has_link(self._interface):
             if self._now_ns() >= give_up_ns:
                 raise StackError(f"{self._place}: no link; check the cable and the power of the first SubDevice")

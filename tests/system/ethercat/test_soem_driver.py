@@ -184,3 +184,18 @@ def test_safe_values_are_on_the_bus_from_the_first_output_on(cell: Cell, make_dr
     run(make_driver(cell.plan).bring_up())
 
     assert cell.rig.control.output_changes("fixed")[0].data == b"\xaa\0\0\0\0\0"
+
+
+@pytest.mark.verifies("REQ_0331", "REQ_8510")
+def test_an_interface_that_was_down_for_a_while_is_recovered(cell: Cell, make_driver: MakeDriver) -> None:
+    driver = make_driver(cell.plan)
+    run(driver.bring_up())
+    subprocess.run(["ip", "link", "set", cell.rig.interface, "down"], check=True)
+    with pytest.raises(StackError, match="no frame came back"):
+        run(driver.exchange())
+    with pytest.raises(StackError, match=f"'{cell.rig.interface}': the interface is down; 'ip link set"):
+        run(driver.recover())
+    subprocess.run(["ip", "link", "set", cell.rig.interface, "up"], check=True)
+
+    assert run(driver.recover()) == (28, 16)
+    assert run(driver.exchange()).working_counter == 28
