@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final, Literal, TypeAlias
 
 from taktora.ethercat.network import DeviceSpec, EntrySpec, EntryType, PdoSpec
@@ -151,8 +152,12 @@ def _entries(entries: Sequence[EntrySpec], start: int, names: set[str]) -> Itera
             if not entry.name.isidentifier() or entry.name in names:
                 why = "stands twice" if entry.name in names else "is no identifier, as the field of a class must be"
                 raise EntryFault(f"name {entry.name!r} {why}", "entries", number, "name")
-            if entry.factor == 0:
-                raise EntryFault("factor 0 makes every value the same", "entries", number, "factor")
+            if entry.factor == 0 or not isfinite(entry.factor):
+                raise EntryFault(
+                    f"factor {entry.factor:g} leaves nothing of a value; give another", "entries", number, "factor"
+                )
+            if not isfinite(entry.offset):
+                raise EntryFault(f"offset {entry.offset:g} is no number to add", "entries", number, "offset")
             names.add(entry.name)
             yield PlacedEntry(
                 entry.name,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import partial
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from taktora.errors import CodecError, ConfigurationError
@@ -139,6 +140,7 @@ class _Resolution:
 
     def plan(self) -> BusPlan:
         spec = self._spec
+        self._check_times()
         self._check_devices()
         subdevices = tuple(self._subdevice(position, device) for position, device in enumerate(spec.devices))
         self._check_channels()
@@ -154,6 +156,20 @@ class _Resolution:
         )
         self._check_whole(plan)
         return plan
+
+    def _check_times(self) -> None:
+        """Refuse what YAML calls a number and nobody can count with."""
+        spec = self._spec
+        times: list[tuple[tuple[str | int, ...], float | None]] = [
+            (("cycle_time_ms",), spec.cycle_time_ms),
+            (("ftti_ms",), spec.ftti_ms),
+        ]
+        for position, device in enumerate(spec.devices):
+            times.append((("devices", position, "sm_watchdog_timeout_ms"), device.sm_watchdog_timeout_ms))
+            times.append((("devices", position, "sync0_shift_us"), device.sync0_shift_us))
+        for keys, value in times:
+            if value is not None and not isfinite(value):
+                raise refuse.NotFinite(self._where(*keys), f"{keys[-1]} is {value}; give a finite number")
 
     # req: REQ_0836
     def _check_devices(self) -> None:
@@ -282,6 +298,8 @@ class _Resolution:
             if name not in entries:
                 raise refuse.SafeValueRefused(place(name), f"{name!r} is no output entry; {_known(name, entries)}")
             entry = entries[name]
+            if not isfinite(value):
+                raise refuse.SafeValueRefused(place(name), f"{value!r} is no safe value; give a finite number")
             is_raw = (entry.factor, entry.offset) == (1.0, 0.0) and entry.type[0] != "f"
             if is_raw and not float(value).is_integer():
                 raise refuse.SafeValueRefused(place(name), f"{value!r} is no whole number and {name!r} has no scale")

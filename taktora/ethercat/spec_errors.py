@@ -20,6 +20,7 @@ __all__ = [
     "DuplicateChannelName",
     "DuplicateLabel",
     "ImageTooLarge",
+    "NotFinite",
     "OutputAgeTooLong",
     "OverlappingSlices",
     "SafeValueRefused",
@@ -46,6 +47,10 @@ class BusSpecError(ConfigurationError):
     def __init__(self, place: str, text: str) -> None:
         self.place = place
         super().__init__(f"{place}: {text}" if place else text)
+
+
+class NotFinite(BusSpecError):
+    """A time that is infinite or no number."""
 
 
 class TooManySubDevices(BusSpecError):

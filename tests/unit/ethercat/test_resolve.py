@@ -299,6 +299,19 @@ _SDO = {"index": 0x8010, "type": "i8", "value": 128}
             refuse.BadPdo,
             "tx/1/index: PDO 0x1A00 stands twice",
         ),
+        (_bus(ftti_ms=float("inf")), refuse.NotFinite, "ftti_ms: ftti_ms is inf; give a finite number"),
+        (_bus(cycle_time_ms=float("inf")), refuse.NotFinite, "cycle_time_ms: cycle_time_ms is inf"),
+        (
+            _bus(_outputs(sm_watchdog_timeout_ms=float("inf"))),
+            refuse.NotFinite,
+            "devices/0/sm_watchdog_timeout_ms: .* is inf",
+        ),
+        (_bus(_drive(safe={"target": float("nan")})), refuse.SafeValueRefused, "safe/target: nan is no safe value"),
+        (
+            _bus({"label": "a", "pdos": {"tx": [{"index": 1, "entries": [_entry("x", "u8", offset=float("inf"))]}]}}),
+            refuse.BadPdo,
+            "entries/0/offset: offset inf",
+        ),
         (_bus({"label": "a", "parent": "b"}), refuse.BadTopology, "devices/0/parent: parent 'b' is no device before"),
         (_bus({"label": "a"}, {"label": "b", "port": 2}), refuse.BadTopology, "devices/1/parent: 'port' without"),
         (
