@@ -95,7 +95,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         self.safe_outputs: Final = plan.safe_outputs()
         """The output image in which every SubDevice is safe."""
         self.driver: Final = EthercatLinkDriver(
-            bus, self.safe_outputs, lambda text: runtime.recorder.event(text, "warning")
+            bus, self.safe_outputs, options.cycle_time_ns, lambda text: runtime.recorder.event(text, "warning")
         )
         self.image: ImagePort | None = None
         """The application's end of the process image, once it was opened."""
@@ -141,11 +141,12 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         self._check_overlap(descriptor)
         writer = self._open_writer(descriptor, value_type)
         if not self._written:
-            self._open_outbound(alive_service(self.name), AliveRouting(), 1)
-            self._alive.begin()
+            self._open_alive()
+            self._alive.begin(len(self.layout.subdevices))
             if self._executor is not None:
                 self._executor.add(self._alive)
         self._written.append(descriptor)
+        self._alive.watch(self.layout.by_address[descriptor.routing.subdevice_address].position, writer)
         return writer
 
     # req: REQ_0311, REQ_0327
@@ -231,7 +232,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
             ConfigurationError: a channel does not fit the PDO map.
         """
         self._open_outputs()
-        self._open_outbound(alive_service(self.name), AliveRouting(), 1)
+        self._open_alive()
         self._open_publisher()
         for descriptor in channels:
             self.check_descriptor(descriptor)
@@ -250,6 +251,10 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
 
     def _open_reader(self, descriptor: Descriptor, value_type: type[T]) -> ChannelReader[T, C_co]:
         return super().create_reader(descriptor, value_type)
+
+    def _open_alive(self) -> None:
+        """Open the gateway's end of the sign of life."""
+        self._open_outbound(alive_service(self.name), AliveRouting(), max(1, len(self.layout.subdevices)))
 
     def _open_outputs(self) -> None:
         """Open the gateway's end of the output image: an item waits for it, or the bus's own item asks for it."""
@@ -404,12 +409,19 @@ class _AliveItem(ExecutableItem):
         self._alarm = Alarm(self.task_id)
         self._due_ns = 0
         self._writer: EnvelopeWriter | None = None
+        self._watched: list[tuple[int, ChannelWriter[Any, Any]]] = []
+        self._written = bytearray()
 
-    def begin(self) -> None:
+    def watch(self, position: int, writer: ChannelWriter[Any, Any]) -> None:
+        """Renew the outputs of the SubDevice at ``position`` once ``writer`` has sent something."""
+        self._watched.append((position, writer))
+
+    def begin(self, subdevices: int) -> None:
         """Run from now on; before the run."""
         runtime = self._runtime
+        self._written = bytearray(subdevices)
         self._writer = EnvelopeWriter(
-            runtime.transport, alive_service(self._connector), 1, runtime.clock, IMAGE_SETTINGS
+            runtime.transport, alive_service(self._connector), subdevices, runtime.clock, IMAGE_SETTINGS
         )
         self._due_ns = runtime.clock.now_ns()
         self._alarm.set(self._due_ns)
@@ -426,9 +438,13 @@ class _AliveItem(ExecutableItem):
         self._alarm.set(self._due_ns)
         if self._gate.blocked:
             return  # nobody takes it
-        self._writer.loan()
+        for position, writer in self._watched:
+            if writer.sequence_number:
+                self._written[position] = 1
+        size = len(self._written)
+        self._writer.loan()[:size] = self._written
         with suppress(BackPressure):  # a gateway that does not run has enough of them
-            self._writer.publish(0)
+            self._writer.publish(size)
 
     def close(self) -> None:
         self._alarm.cancel()

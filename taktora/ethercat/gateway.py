@@ -26,6 +26,7 @@ from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSam
 __all__ = ["Alive", "BusLink", "BusMessage", "EthercatLinkDriver", "PacedBus", "SliceWrite"]
 
 _EMERGENCIES_KEPT: Final = 64
+_FORGET_NS: Final = 500_000_000
 _FRESH: Final = int(Validity.FRESH)
 _NOT_IN_OP: Final = "the bus is not in OP yet"
 
@@ -53,7 +54,12 @@ class SliceWrite(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The application's executor has run: what was written by slices counts as renewed."""
+    """The application's executor has run: what it has written by slices counts as renewed.
+
+    ``written`` has one byte per SubDevice: non-zero where this application, since its start, has sent to a slice.
+    """
+
+    written: bytes
 
 
 BusMessage: TypeAlias = SliceWrite | ImageOutput | Alive
@@ -86,10 +92,11 @@ class EthercatLinkDriver:
     Args:
         bus: The seam: a bus paced by the gateway's executor, or one in a process of its own.
         outputs: What the output image starts from: the safe values.
+        period_ns: Cycle time.
         tell: Takes what is worth reading: emergencies of SubDevices.
     """
 
-    def __init__(self, bus: CyclicBus, outputs: bytes, tell: Callable[[str], object]) -> None:
+    def __init__(self, bus: CyclicBus, outputs: bytes, period_ns: int, tell: Callable[[str], object]) -> None:
         self.bus: Final = bus
         self.layout: Final = bus.layout
         self.outputs: Final = bytearray(outputs)
@@ -110,7 +117,10 @@ class EthercatLinkDriver:
         self._cuts: tuple[_Cut, ...] = ()
         self._generation = -1
         count = len(self.layout.subdevices)
+        self._safe = bytes(outputs)
         self._by_slice = bytearray(count)  # 1: written by a slice, renewed by the sign of life
+        self._silent = [0] * count  # cycles since the application renewed what it has written by slices
+        self._forget_cycles = max(2, _FORGET_NS // period_ns)
         self._renewed = bytearray(count)
         self._spans: dict[bytes, tuple[slice, ...]] = {}
 
@@ -164,7 +174,7 @@ class EthercatLinkDriver:
         if isinstance(routing, ImageRouting):
             return ImageOutput.read(payload, len(self.layout.subdevices))
         if isinstance(routing, AliveRouting):
-            return Alive()
+            return Alive(bytes(payload))
         assert isinstance(routing, EthercatRouting)
         if len(payload) < routing.byte_length:
             needed, found = routing.byte_length, len(payload)
@@ -185,6 +195,7 @@ class EthercatLinkDriver:
                 raise BackPressure(f"{self.link.place}: the bus does not exchange process data now; try again later")
             self._write(message)
             renewed[message.position] = self._by_slice[message.position] = 1
+            self._silent[message.position] = 0
             self.bus.stage_outputs(self.outputs, renewed)
             renewed[message.position] = 0
         elif not self._exchanging:
@@ -195,8 +206,8 @@ class EthercatLinkDriver:
             for span in self._spans.get(message.renewed) or self._spans_of(message.renewed):
                 self.outputs[span] = message.outputs[span]
             self.bus.stage_outputs(self.outputs, message.renewed)
-        elif any(self._by_slice):
-            self.bus.stage_outputs(self.outputs, self._by_slice)
+        else:
+            self._renew_slices(message.written)
 
     # req: REQ_0327
     def deliver(self, message: Inbound) -> None:
@@ -214,10 +225,33 @@ class EthercatLinkDriver:
             self._resumed_at = message.cycle_index
         if not self._exchanging and self.link.health.kind is ConnectorHealthKind.DEGRADED:  # low, but it answers
             self._resume()
+        if any(self._by_slice):
+            self._age_slices()
         if self._generation != self.link.inbound_channels.generation:
             self._compile_cuts()
         if self._cuts:
             self._publish_cuts(message)
+
+    def _renew_slices(self, written: bytes) -> None:
+        marks = bytes(mine & known for mine, known in zip(written, self._by_slice, strict=True))
+        if any(marks):
+            for position, mark in enumerate(marks):
+                if mark:
+                    self._silent[position] = 0
+            self.bus.stage_outputs(self.outputs, marks)
+
+    # req: REQ_8150
+    def _age_slices(self) -> None:
+        """Forget what an application has written by slices and then left for long: another one must not revive it."""
+        for position, mark in enumerate(self._by_slice):
+            if not mark:
+                continue
+            self._silent[position] += 1
+            if self._silent[position] > self._forget_cycles:
+                self._by_slice[position] = 0
+                place = self.layout.subdevices[position]
+                span = slice(place.output_offset, place.output_offset + place.output_bytes)
+                self.outputs[span] = self._safe[span]
 
     def _pull(self) -> None:
         reader = self._image_outputs

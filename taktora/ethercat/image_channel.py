@@ -5,11 +5,11 @@ service                     record, little-endian
 ==========================  ================================================================================
 ``<connector>.image.in``    cycle_index u64, at_ns i64, wc_ok u8, 7 bytes of zeros, validity, inputs
 ``<connector>.image.out``   index of the cycle whose inputs it answers u64, renewed, outputs
-``<connector>.alive.out``   nothing: the application's executor runs, what was written by bit slices still counts
+``<connector>.alive.out``   written: the application's executor runs, what it has sent to bit slices still counts
 ==========================  ================================================================================
 
-``validity`` and ``renewed`` have one byte per SubDevice in bus order. Each record lies in an envelope, so that a
-corrupt one is never taken for an image. Nobody who joins late is given an old record.
+``validity``, ``renewed`` and ``written`` have one byte per SubDevice in bus order. Each record lies in an envelope, so
+that a corrupt one is never taken for an image. Nobody who joins late is given an old record.
 
 Dead time: the outputs that were computed from the inputs of cycle k go out with cycle k + 1, in every world, as long as
 the application needs less than one cycle.

@@ -211,6 +211,29 @@ def test_what_waited_when_the_bus_went_down_is_dropped() -> None:
         assert rig.bus.output("lamps") == bytes(2)
 
 
+@pytest.mark.verifies("REQ_8150")
+def test_what_was_left_by_an_application_that_went_silent_is_not_revived() -> None:
+    with Rig() as rig:
+        lamp = rig.writer("lamp", rx(0x1002, 0, 8))
+        rig.start().run_ms(1.5)
+        lamp.send(b"\x05")
+        rig.run_ms(10)
+        renewed = len(rig.bus.renewals)
+        rig.run_ms(1)
+        assert len(rig.bus.renewals) == renewed + 1
+        reactor = rig.host.executor.reactor
+        reactor.hold()  # type: ignore[attr-defined]  # the application stands still
+        rig.run_ms(600)
+        reactor.release()  # type: ignore[attr-defined]
+        renewed = len(rig.bus.renewals)
+        rig.run_ms(10)
+
+        assert len(rig.bus.renewals) == renewed, "nothing that it has written is renewed by its mere return"
+        lamp.send(b"\x01")
+        rig.run_ms(2)
+        assert rig.bus.output("lamps") == b"\x01\x00"
+
+
 @pytest.mark.verifies("REQ_0296")
 def test_what_the_bus_dies_of_ends_the_run() -> None:
     with Rig() as rig:

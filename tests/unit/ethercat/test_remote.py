@@ -177,6 +177,24 @@ def test_an_application_that_dies_leaves_safe_outputs_at_the_gateway(apart: Apar
     assert apart.drivers[0].snapshot_outputs(AXIS) == b"\x00\x00\x0f\x00", "the safe torque"
 
 
+@pytest.mark.verifies("REQ_8150", "REQ_0321")
+def test_a_new_application_does_not_revive_what_the_one_before_it_has_sent(apart: Apart) -> None:
+    apart.bound.start()
+    apart.start_gateway()
+    apart.run_ms(50)
+    apart.lamp.send(3)
+    apart.run_ms(10)
+    apart.bound.close()
+    apart.run_ms(50)
+    bench = Bench(ethercat={"cell": EthercatBacking(gateway="separate")})
+    apart.bound = apart.app.bind(apart.world.runtime, machine=load_machine(apart.machine), bench=bench)
+    apart.bound.start()
+    apart.run_ms(200)
+
+    assert apart.bound.health["cell"].kind.value in ("Up", "Degraded")
+    assert apart.drivers[0].snapshot_outputs(LAMPS) == b"\x00"
+
+
 @pytest.mark.verifies("REQ_0321")
 @pytest.mark.parametrize("health", [Up(), Degraded("x" * 250), Down("no cable: \u00fc" * 20, 5)])
 def test_a_health_record_has_one_layout(health: Any) -> None:
