@@ -141,6 +141,8 @@ LIMITS = _entries(
         ({"flags": -1}, "flags = -1 is not in 0 to 7"),
         ({"flags": "x"}, "flags = 'x' is not in 0 to 7"),
         ({"gate": "off"}, "gate = 'off'"),
+        ({"gate": 1.0}, r"gate = 1\.0 is no bool"),
+        ({"flags": 1.5}, r"flags = 1\.5 is no int"),
         ({"total": 2560}, "total = 2560 is not in 0 to 2550"),
         ({"ratio": 1e39}, r"ratio = 1e\+39 is not in the range of a 32-bit float"),
     ],
