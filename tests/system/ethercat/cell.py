@@ -24,7 +24,7 @@ from taktora.ethercat.resolve import resolve
 from taktora.ethercat.soem import SoemDriver
 from taktora.ethercat.soem_options import SoemOptions
 from taktora.executor.attributes import ThreadAttributes
-from taktora_hil.rig_ethercat import EthercatRig
+from taktora_hil.rig_ethercat import EthercatRig, OutputChange
 from taktora_sim.ethercat.devices.terminals import (
     analog_inputs,
     analog_outputs,
@@ -193,3 +193,17 @@ def wait_for(condition: Callable[[], object], patience_s: float = PATIENCE_S) ->
     while not condition():
         assert time.monotonic() < give_up_s, "it did not come about in time"
         time.sleep(0.01)
+
+
+def safe_after_ms(rig: EthercatRig, label: str, safe: bytes, since_ns: int) -> float:
+    """Wait for outputs of ``label`` that are safe and stay so; return when they were, in ms after ``since_ns``."""
+
+    def is_safe(change: OutputChange) -> bool:
+        return change.safe_because is not None or change.data == safe
+
+    wait_for(lambda: is_safe(rig.control.output_changes(label)[-1]))
+    time.sleep(0.2)
+    changes = rig.control.output_changes(label)
+    live = [number for number, change in enumerate(changes) if not is_safe(change)]
+    assert live[-1] + 1 < len(changes), "the outputs became live again"
+    return max(0.0, (changes[live[-1] + 1].at_ns - since_ns) / 1e6)

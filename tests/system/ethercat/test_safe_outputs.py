@@ -18,7 +18,7 @@ import pytest
 
 from taktora.traceability.measure import Measure
 from taktora_hil.rig_ethercat import EthercatRig, OutputChange
-from tests.system.ethercat.cell import wait_for
+from tests.system.ethercat.cell import safe_after_ms, wait_for
 from tests.system.ethercat.conftest import Cell
 
 pytestmark = pytest.mark.world("rig")
@@ -60,22 +60,8 @@ def last(rig: EthercatRig) -> OutputChange:
     return rig.control.output_changes("do16")[-1]
 
 
-def is_safe(change: OutputChange) -> bool:
-    return change.safe_because is not None or change.data == SAFE
-
-
 def wait_for_live_outputs(rig: EthercatRig) -> None:
     wait_for(lambda: last(rig).data == WRITTEN)
-
-
-def safe_after_ms(rig: EthercatRig, since_ns: int) -> float:
-    """Wait for safe outputs that stay so, and return when they were, in ms after ``since_ns``."""
-    wait_for(lambda: is_safe(last(rig)))
-    time.sleep(0.2)
-    changes = rig.control.output_changes("do16")
-    live = [number for number, change in enumerate(changes) if not is_safe(change)]
-    assert live[-1] + 1 < len(changes)
-    return max(0.0, (changes[live[-1] + 1].at_ns - since_ns) / 1e6)
 
 
 def is_running(pid: int) -> bool:
@@ -92,7 +78,7 @@ def test_kill_9_of_the_application(cell: Cell, application: Application, measure
 
     application.process.kill()
 
-    measure("safe_after_kill", safe_after_ms(cell.rig, killed_ns), "ms", high=50)
+    measure("safe_after_kill", safe_after_ms(cell.rig, "do16", SAFE, killed_ns), "ms", high=50)
     wait_for(lambda: {device["state"] for device in cell.rig.control.snapshot().values()} == {"INIT"})
     wait_for(lambda: not is_running(application.driver_pid))
 
@@ -104,7 +90,7 @@ def test_sigstop_of_the_application(cell: Cell, application: Application, measur
 
     application.process.send_signal(signal.SIGSTOP)
 
-    measure("safe_after_stop", safe_after_ms(cell.rig, stopped_ns), "ms", high=50)
+    measure("safe_after_stop", safe_after_ms(cell.rig, "do16", SAFE, stopped_ns), "ms", high=50)
     wait_for(lambda: cell.rig.control.snapshot()["do16"]["state"] == "SAFE-OP")
     assert cell.rig.control.snapshot()["di8"]["state"] == "OP"  # whoever has no outputs goes on
     application.process.send_signal(signal.SIGCONT)
@@ -118,7 +104,7 @@ def test_an_endless_loop_of_the_application(cell: Cell, application: Application
 
     hangs_ns = int(application.say("hang").split()[1])
 
-    measure("safe_after_hang", safe_after_ms(cell.rig, hangs_ns), "ms", high=50)
+    measure("safe_after_hang", safe_after_ms(cell.rig, "do16", SAFE, hangs_ns), "ms", high=50)
     wait_for(lambda: cell.rig.control.snapshot()["do16"]["state"] == "SAFE-OP")
 
 
@@ -132,4 +118,4 @@ def test_kill_9_of_the_driver_leaves_it_to_the_watchdogs(
     os.kill(application.driver_pid, signal.SIGKILL)
 
     # The window of the watchdogs is 50 ms from the last frame, which was before the kill; 5 ms for being seen.
-    measure("safe_after_driver_killed", safe_after_ms(cell.rig, killed_ns), "ms", high=55)
+    measure("safe_after_driver_killed", safe_after_ms(cell.rig, "do16", SAFE, killed_ns), "ms", high=55)
