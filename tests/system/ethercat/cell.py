@@ -141,7 +141,7 @@ def quick_policy(random: RandomSource) -> ExponentialBackoff:
     return ExponentialBackoff(random, initial_ns=20_000_000, max_ns=100_000_000)
 
 
-def bus_on(rig: EthercatRig, plan: BusPlan, **more: Any) -> ProcessBus:
+def bus_on(rig: EthercatRig, plan: BusPlan) -> ProcessBus:
     """The bus as an application gets it: SOEM in a process of its own, with real-time priority where possible."""
     return ProcessBus(
         BusSetup(
@@ -150,7 +150,7 @@ def bus_on(rig: EthercatRig, plan: BusPlan, **more: Any) -> ProcessBus:
             make_driver=partial(SoemDriver, options=SoemOptions(frame_timeout_us=FRAME_TIMEOUT_US)),
             make_policy=quick_policy,
             attributes=ThreadAttributes(priority=50),
-            **more,
+            records=8192,  # this process has no priority: it may be away for a while
         )
     )
 
