@@ -59,6 +59,9 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
         made = runtime.backend("ethercat")(runtime, request)
         connector = EthercatConnector(runtime, options, made, SliceCodec(), bus.name, overlapping)
     bound.host.register(connector)
+    bus.connector = connector
+    for observer in bus.observers:
+        connector.observe_cycles(observer)
     for gap in unmapped_gaps(spec):
         runtime.recorder.event(f"EtherCAT bus {bus.name!r}: {gap}", "warning")
     for channel, reader in bus.readers.items():

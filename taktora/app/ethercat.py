@@ -12,7 +12,9 @@ from taktora.ethercat.image_channel import DEAD_TIME_CYCLES
 
 if TYPE_CHECKING:
     from taktora.connector import SendOutcome
+    from taktora.ethercat.connector import EthercatConnector
     from taktora.ethercat.image_channel import ImagePort
+    from taktora.ethercat.telemetry import BusCycleSnapshot, CycleObserver
     from taktora.ethercat.typed import TypedImage
 
 __all__ = ["BusCycle", "Device", "EthercatBus", "SliceWriter"]
@@ -183,8 +185,11 @@ class EthercatBus:
     devices: dict[str, Device[Any, Any]] = field(default_factory=dict)
     readers: dict[str, Reader[int]] = field(default_factory=dict)
     writers: dict[str, SliceWriter] = field(default_factory=dict)
+    observers: list[CycleObserver] = field(default_factory=list)
     port: ImagePort | None = None
     """The process image, while the App is bound and somebody uses it."""
+    connector: EthercatConnector[Any] | None = None
+    """The connector, while the App is bound."""
 
     @property
     def cycle(self) -> BusCycle:
@@ -237,6 +242,26 @@ class EthercatBus:
         self.writers[channel] = handle = SliceWriter(f"{self.name}.{channel}")
         return handle
 
+    # req: REQ_0265, REQ_0267
+    def observe(self, observer: CycleObserver) -> CycleObserver:
+        """Have ``observer`` called with a ``BusCycleObservation`` per attempt at an exchange, failed ones included.
+
+        It runs in the gateway's executor, not in that of the items, and must not wait. Returns it, to decorate with.
+        """
+        self.observers.append(observer)
+        return observer
+
+    # req: REQ_0265
+    def statistics(self) -> BusCycleSnapshot:
+        """Return the figures of the bus's cycles so far; from any thread.
+
+        Raises:
+            ConfigurationError: the App is not bound, or the gateway runs in a process of its own.
+        """
+        if self.connector is None:
+            raise ConfigurationError(f"{self.name}: the App is not bound; look at the figures while it is")
+        return self.connector.cycle_statistics()
+
     @property
     def image(self) -> ImagePort:
         """The process image.
@@ -250,7 +275,7 @@ class EthercatBus:
 
     def detach(self) -> None:
         """Take all ends away; called when the binding is closed."""
-        self.port = None
+        self.port = self.connector = None
         for device in self.devices.values():
             device.detach()
         for reader in self.readers.values():

@@ -35,6 +35,7 @@ from taktora.ethercat.image_channel import (
 from taktora.ethercat.options import EthercatConnectorOptions
 from taktora.ethercat.remote import HealthBeacon, RemoteBus
 from taktora.ethercat.routing import EthercatRouting, PdoDirection
+from taktora.ethercat.telemetry import BusCycleSnapshot, BusCycleTelemetry, CycleObserver
 from taktora.executor import Alarm, Context, ExecutableItem, Executor, TriggerDeclarer
 from taktora.runtime import Runtime
 from taktora.transport.base import ServiceSettings, event_service_name
@@ -95,7 +96,11 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         self.safe_outputs: Final = plan.safe_outputs()
         """The output image in which every SubDevice is safe."""
         self.driver: Final = EthercatLinkDriver(
-            bus, self.safe_outputs, options.cycle_time_ns, lambda text: runtime.recorder.event(text, "warning")
+            bus,
+            self.safe_outputs,
+            options.cycle_time_ns,
+            lambda text: runtime.recorder.event(text, "warning"),
+            BusCycleTelemetry(len(self.layout.subdevices), options.telemetry_window),
         )
         self.image: ImagePort | None = None
         """The application's end of the process image, once it was opened."""
@@ -129,6 +134,22 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
     def link(self) -> BusLink:
         """The one link."""
         return self.driver.link
+
+    # req: REQ_0262, REQ_0263, REQ_0264, REQ_0265, REQ_0266
+    def cycle_statistics(self) -> BusCycleSnapshot:
+        """Return the aggregates of the bus's cycles so far; from any thread.
+
+        A cycle that the full inbound bridge dropped is not among them (``inbound_drops`` of the link counts it).
+        """
+        return self.driver.telemetry.snapshot()
+
+    # req: REQ_0265, REQ_0267
+    def observe_cycles(self, observer: CycleObserver) -> None:
+        """Have ``observer`` called once per attempt at an exchange, failed ones too, after its image was published.
+
+        It runs in the gateway's executor and must not wait; what it raises ends the run.
+        """
+        self.driver.observers += (observer,)
 
     # req: REQ_0311, REQ_0326
     def create_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
@@ -331,6 +352,21 @@ class RemoteEthercatConnector(EthercatConnector[C_co]):
     ) -> None:
         bus = RemoteBus(runtime, options.plan().layout(), name)
         super().__init__(runtime, options, bus, codec, name, overlapping)
+
+    def cycle_statistics(self) -> BusCycleSnapshot:
+        """Refuse: the gateway's process takes the figures."""
+        raise ConfigurationError(self._elsewhere("cycle_statistics"))
+
+    def observe_cycles(self, observer: CycleObserver) -> None:
+        """Refuse, likewise."""
+        del observer
+        raise ConfigurationError(self._elsewhere("observe_cycles"))
+
+    def _elsewhere(self, call: str) -> str:
+        return (
+            f"connector {self.name!r}: {call}: the cycles of this bus are measured in its gateway's process; run the "
+            "gateway in-process to have their figures here"
+        )
 
     def _open_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
         del value_type

@@ -20,6 +20,7 @@ from taktora.ethercat.image import CycleRecord, CyclicBus, SubDeviceImage, Valid
 from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePublisher, ImageRouting
 from taktora.ethercat.routing import EthercatRouting
 from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
+from taktora.ethercat.telemetry import BusCycleTelemetry, CycleObserver
 from taktora.executor import ExecutableItem
 from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
 
@@ -94,9 +95,17 @@ class EthercatLinkDriver:
         outputs: What the output image starts from: the safe values.
         period_ns: Cycle time.
         tell: Takes what is worth reading: emergencies of SubDevices.
+        telemetry: Folds the cycles; one for as many SubDevices as the bus's layout has.
     """
 
-    def __init__(self, bus: CyclicBus, outputs: bytes, period_ns: int, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        bus: CyclicBus,
+        outputs: bytes,
+        period_ns: int,
+        tell: Callable[[str], object],
+        telemetry: BusCycleTelemetry | None = None,
+    ) -> None:
         self.bus: Final = bus
         self.layout: Final = bus.layout
         self.outputs: Final = bytearray(outputs)
@@ -109,6 +118,10 @@ class EthercatLinkDriver:
         """The latest CoE emergencies."""
         self.image: ImagePublisher | None = None
         """The application's end of the input image is fed through it."""
+        self.telemetry: Final = telemetry or BusCycleTelemetry(len(self.layout.subdevices))
+        """Aggregates of the cycles that reached the gateway."""
+        self.observers: tuple[CycleObserver, ...] = ()
+        """Each called with every observation, in the gateway's executor."""
         self._image_outputs: RawChannelReader | None = None
         self._tell = tell
         self._link: BusLink | None = None
@@ -209,7 +222,7 @@ class EthercatLinkDriver:
         else:
             self._renew_slices(message.written)
 
-    # req: REQ_0327
+    # req: REQ_0327, REQ_0265
     def deliver(self, message: Inbound) -> None:
         """Publish the image once, then the slices of the SubDevices that are fresh, in order of opening."""
         if isinstance(message, Emergency):
@@ -218,6 +231,9 @@ class EthercatLinkDriver:
         self.cycles += 1
         if self.image is not None:
             self.image.publish(message)
+        seen = self.telemetry.record(message)
+        for observer in self.observers:
+            observer(seen)
         if message.wire_round_ns is None:
             self._exchanging, self._resumed_at = False, None
             return

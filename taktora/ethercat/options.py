@@ -116,6 +116,7 @@ class EthercatConnectorOptions:
         low_counter_timeout_ns: Low for this long, the segment is brought up again; None: never.
         ftti_ns: Fault-tolerant time of the process, default 100 ms.
         copies: What the driver copies from inputs to outputs in every cycle (REQ_8154).
+        telemetry_window: Cycles that percentiles and extremes cover, default 1024, at least 1 (REQ_0262).
 
     Raises:
         ConfigurationError: two SubDevices with one address, label or position, a copy outside of the images, or outputs
@@ -135,6 +136,7 @@ class EthercatConnectorOptions:
     low_counter_timeout_ns: int | None = 1_000_000_000
     ftti_ns: int = 100_000_000
     copies: tuple[SliceCopy, ...] = ()
+    telemetry_window: int = 1024
 
     def __post_init__(self) -> None:
         settle = object.__setattr__
@@ -145,6 +147,7 @@ class EthercatConnectorOptions:
             "inbound_drop_threshold",
             "max_output_age_cycles",
             "degraded_after_cycles",
+            "telemetry_window",
         ):
             settle(self, name, max(1, getattr(self, name)))
         settle(self, "pdo_map", tuple(_with_position(sub, place) for place, sub in enumerate(self.pdo_map)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from taktora.ethercat.image import CycleRecord, Validity
 from taktora.statistics import Histogram, WindowedExtremes
 
-__all__ = ["BusCycleObservation", "BusCycleSnapshot", "BusCycleTelemetry", "CycleOutcome"]
+__all__ = ["BusCycleObservation", "BusCycleSnapshot", "BusCycleTelemetry", "CycleObserver", "CycleOutcome"]
 
 _U32_MAX = 0xFFFF_FFFF
 _PERMILLES = (500, 950, 990)
@@ -56,6 +57,10 @@ class BusCycleObservation(NamedTuple):
         if self.wire_round_ns is None:
             return CycleOutcome.FAULT
         return CycleOutcome.COMPLETED if self.all_devices_fresh and self.wc_ok else CycleOutcome.DEGRADED
+
+
+CycleObserver: TypeAlias = Callable[[BusCycleObservation], object]
+"""Is pushed one observation per attempt."""
 
 
 # req: REQ_0262, REQ_0263, REQ_0264, REQ_0266
