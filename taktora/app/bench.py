@@ -62,8 +62,13 @@ def load_bench(path: Path, machine: Machine | None = None) -> Bench:
                 f"{path}: [can.{name}] is no CAN bus of machine {machine.machine!r}; {nearest(name, list(machine.can))}"
             )
             raise ConfigurationError(msg)
+    taken: dict[str, str] = {}
     for name, segment in bench.ethercat.items():
         _check_ethercat(path, name, segment, machine)
+        other = taken.setdefault(segment.interface, name) if segment.interface is not None else name
+        if other != name:
+            msg = f"{path}: [ethercat.{name}] and [ethercat.{other}] name one interface, {segment.interface!r}"
+            raise ConfigurationError(f"{msg}; each bus has an interface of its own")
     return bench
 
 

@@ -256,6 +256,15 @@ def test_one_entry_is_one_bus_on_one_interface_and_one_file_one_machine(tmp_path
         load_machine(_machine(tmp_path, f"{CELL}---\n{CELL}"))
 
 
+@pytest.mark.verifies("REQ_0312")
+def test_two_buses_cannot_have_one_interface_on_a_bench(tmp_path: Path) -> None:
+    machine = load_machine(_machine(tmp_path, "machine: m\nethercat: {a: {}, b: {}}\n"))
+    text = '[ethercat.a]\ninterface = "eth1"\n[ethercat.b]\ninterface = "eth1"\n'
+
+    with pytest.raises(ConfigurationError, match=r"\[ethercat\.b\] and \[ethercat\.a\] name one interface, 'eth1'"):
+        load_bench(_bench(tmp_path, text), machine)
+
+
 @pytest.mark.verifies("REQ_8152")
 def test_bench_file_says_what_stands_behind_a_segment(tmp_path: Path) -> None:
     machine = load_machine(_machine(tmp_path, CELL))
