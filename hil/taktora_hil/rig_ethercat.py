@@ -12,6 +12,7 @@ import os
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -257,10 +258,10 @@ class EthercatRig:
 
 def reap_leftovers() -> None:
     """Remove cables of rigs whose process is gone: one that was killed before it had handed over the far end."""
-    for path in Path("/sys/class/net").iterdir():
-        found = _OUR_NAME.fullmatch(path.name)
+    for _index, name in socket.if_nameindex():  # not /sys/class/net: that may show another namespace
+        found = _OUR_NAME.fullmatch(name)
         if found and not Path(f"/proc/{found.group(1)}").exists():
-            subprocess.run(["ip", "link", "del", path.name], check=False, capture_output=True)  # noqa: S603, S607
+            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)  # noqa: S603, S607
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -279,7 +280,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _exists(interface: str) -> bool:
-    return Path(f"/sys/class/net/{interface}").exists()
+    return any(name == interface for _index, name in socket.if_nameindex())
 
 
 def _ip(*arguments: str) -> None:

@@ -38,7 +38,7 @@ _LOG: Final = logging.getLogger(__name__)
 _CLOSE_PATIENCE_S: Final = 4.0
 _END_PATIENCE_S: Final = 1.0
 _LINES_KEPT: Final = 20
-_RECORDS: Final = 256
+_RECORDS: Final = 1024
 _MESSAGE_BYTES: Final = 65536
 
 DriverFactory: TypeAlias = Callable[[BusPlan], BusDriver]

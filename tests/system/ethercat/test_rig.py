@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ SPEC = EthercatBusSpec(devices=(coupler("coupler"), digital_outputs("do8", 8)))
 
 
 def is_there(interface: str) -> bool:
-    return Path(f"/sys/class/net/{interface}").exists()
+    return interface in {name for _index, name in socket.if_nameindex()}
 
 
 def is_running(pid: int) -> bool:
@@ -106,3 +107,25 @@ def test_a_cable_that_a_killed_process_left_is_removed_by_the_next_rig() -> None
 def test_an_unknown_fault_is_refused_with_the_known_ones() -> None:
     with EthercatRig(SPEC) as rig, pytest.raises(ConfigurationError, match=r"refused .*cut-cables.*cut-cable"):
         rig.control.inject("ethercat/cell/do8", "cut-cables")
+
+
+_ALONE = """
+from taktora_hil.rig_ethercat import EthercatRig, why_no_rig
+from tests.system.ethercat.test_rig import SPEC
+print(why_no_rig() or "can", flush=True)
+with EthercatRig(SPEC) as rig:
+    print(*rig.control.snapshot())
+"""
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8507")
+def test_the_rig_runs_without_privileges_in_namespaces_of_its_own() -> None:
+    may = subprocess.run(["unshare", "-Urn", "true"], check=False, capture_output=True)
+    if may.returncode:
+        pytest.skip("not run: this machine allows no user namespaces")
+    root = Path(__file__).parents[3]
+    command = ["unshare", "-Urn", sys.executable, "-c", _ALONE]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=55, cwd=root)
+
+    assert (done.stdout, done.stderr) == ("can\ncoupler do8\n", "")
