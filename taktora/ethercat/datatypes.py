@@ -7,7 +7,7 @@ from typing import Final
 
 from taktora.ethercat.network import EntrySpec, EntryType
 
-__all__ = ["DataType", "data_type_of", "is_signed", "is_text"]
+__all__ = ["DataType", "data_type_of", "entry_type_of", "is_signed", "is_text"]
 
 
 class DataType(IntEnum):
@@ -63,6 +63,14 @@ def data_type_of(entry: EntrySpec, bits: int) -> int:
     if bits in _UNSIGNED:
         return _UNSIGNED[bits]
     return DataType.BIT1 + bits - 1 if bits <= 16 else DataType.OCTET_STRING
+
+
+def entry_type_of(data_type: int, bits: int) -> EntryType:
+    """Return the machine file's type of ``bits`` bits of a data type; ``bits`` where it has none of that length."""
+    for kind, known in _TYPES.items():
+        if known == data_type and (1 if kind == "bool" else int(kind[1:])) == bits:
+            return kind
+    return "bits"
 
 
 def is_signed(data_type: int) -> bool:
