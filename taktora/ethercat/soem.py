@@ -241,9 +241,10 @@ class SoemDriver:
             {address: view for address, view in self._inputs.items() if len(view)},
         )
         if wire.io_map_bytes > IO_MAP_BYTES:
+            way_out = "mapping sequential or two interfaces" if overlap else "two interfaces"
             raise StackError(
                 f"{self._place}: the process image takes {wire.io_map_bytes} bytes of pysoem's {IO_MAP_BYTES}; "
-                f"use mapping sequential, which takes fewer, or two interfaces"
+                f"use {way_out}"
             )
         return wire
 

@@ -127,7 +127,7 @@ class SequentialWire:
             if _FMMU_INPUTS in bits
         ]
         self._refuse_hidden_bits(found)
-        self.io_map_bytes = len(self._image)
+        self.io_map_bytes = max(ends, default=0)
 
     def exchange(self, timeout_us: int) -> int:
         image = self._image

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taktora.errors import LinkDown, StackError
-from taktora.ethercat.network import EthercatBusSpec
+from taktora.ethercat.network import DeviceSpec, EthercatBusSpec, MailboxSpec, PdoSpec, PdosSpec
 from taktora.ethercat.resolve import resolve
 from taktora.ethercat.watchdog import SmWatchdog
 from taktora.traceability.measure import Measure
@@ -199,3 +199,43 @@ def test_an_interface_that_was_down_for_a_while_is_recovered(cell: Cell, make_dr
 
     assert run(driver.recover()) == (28, 16)
     assert run(driver.exchange()).working_counter == 28
+
+
+def block(label: str, size: int) -> DeviceSpec:
+    """A device with ``size`` bytes each way that gives back what it got."""
+    pdos = PdosSpec(rx=(PdoSpec(index=0x1600, bit_length=8 * size),), tx=(PdoSpec(index=0x1A00, bit_length=8 * size),))
+    return DeviceSpec(
+        label=label, pdos=pdos, mailbox=MailboxSpec(), options={"loopback": True}, sm_watchdog_enabled=True
+    )
+
+
+@pytest.mark.verifies("REQ_8110", "REQ_8105")
+@pytest.mark.parametrize("mapping", ["overlap", "sequential"])
+def test_an_image_of_several_frames_arrives_whole(tmp_path: Path, make_driver: MakeDriver, mapping: str) -> None:
+    spec = EthercatBusSpec(devices=(coupler("coupler"), *(block(f"d{number}", 200) for number in range(9))))
+    with EthercatRig(spec, folder=tmp_path) as rig:
+        driver = make_driver(plan_of(rig, spec), mapping=mapping)
+        assert run(driver.bring_up()).expected_wkc == 27
+        wanted = {0x1001 + number: bytes((number + place) & 0xFF for place in range(200)) for number in range(9)}
+        for place, data in wanted.items():
+            view = driver.outputs(place)
+            assert view is not None
+            view[:] = data
+        counters = {run(driver.exchange()).working_counter for _ in range(3)}
+
+        assert counters == {27}
+        assert {place: bytes(driver.inputs(place) or b"") for place in wanted} == wanted
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [("overlap", "takes 4400 bytes of pysoem's 4096; use mapping sequential or"), ("sequential", "4400 .*; use two")],
+)
+def test_an_image_that_pysoem_cannot_hold_is_refused(
+    tmp_path: Path, make_driver: MakeDriver, mapping: str, said: str
+) -> None:
+    blocks = (block(f"d{number}", 200) for number in range(11))
+    spec = EthercatBusSpec(devices=(coupler("coupler"), *blocks), max_pdi_bytes=10_000)
+    with EthercatRig(spec, folder=tmp_path) as rig, pytest.raises(StackError, match=said):
+        run(make_driver(plan_of(rig, spec), mapping=mapping).bring_up())
