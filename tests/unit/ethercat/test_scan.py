@@ -118,7 +118,7 @@ def test_a_device_keeps_identity_alias_mailbox_and_process_data() -> None:
     assert drive.mailbox == axis().mailbox
     assert (drive.sii, drive.dictionary) == ("sii/servo_7_2.bin", "objects/servo_7_2.json")
     for way in ("rx", "tx"):
-        mapped = [map_pdos(getattr(each.pdos, way), way) for each in (drive, axis())]  # type: ignore[arg-type]
+        mapped = [map_pdos(getattr(each.pdos, way), way) for each in (drive, axis())]
         words = [[(pdo.index, [entry.word for entry in pdo.entries]) for pdo in pdos] for pdos in mapped]
         assert words[0] == words[1]
 
