@@ -13,6 +13,7 @@ import argparse
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -188,7 +189,7 @@ def bench_sleep(cycles: int) -> None:
 def lateness_us(begins: Sequence[int]) -> list[float]:
     """Return how long after its slot of the absolute grid each cycle began; the earliest hundredth defines the grid."""
     phases = [begin % _PERIOD_NS for begin in begins]
-    middle = phases[len(phases) // 2]
+    middle = Counter(phase // 10_000 for phase in phases).most_common(1)[0][0] * 10_000
     early = _PERIOD_NS // 10
     offsets = [(phase - middle + early) % _PERIOD_NS for phase in phases]
     grid = part(offsets, 0.01)
