@@ -10,6 +10,7 @@ from taktora.errors import ConfigurationError
 from taktora.ethercat.local import LocalBus
 from taktora_sim.ethercat.devices import build_segment
 from taktora_sim.ethercat.maindevice import SimulatedMainDevice
+from taktora_sim.ethercat.plants import make_axis, make_cylinder, make_light_barrier
 
 if TYPE_CHECKING:
     from taktora.ethercat.backend import BusRequest
@@ -22,7 +23,11 @@ __all__ = ["PLANT_KINDS", "PlantMaker", "SimulatedEthercat", "make_bus", "segmen
 PlantMaker: TypeAlias = "Callable[[SimulatedSegment, str, Mapping[str, object], Path], object]"
 """Puts a plant behind a device: called with segment, label, settings without ``kind``, and the bench file's folder."""
 
-PLANT_KINDS: Final[dict[str, PlantMaker]] = {}
+PLANT_KINDS: Final[dict[str, PlantMaker]] = {
+    "axis": make_axis,
+    "cylinder": make_cylinder,
+    "light-barrier": make_light_barrier,
+}
 """Plants that a bench file can name as ``kind`` in ``[ethercat.BUS.plant.LABEL]``."""
 
 

@@ -1,4 +1,4 @@
-"""Devices that stand behind simulated ESCs: couplers, digital and analog terminals, and generic ones."""
+"""Devices that stand behind simulated ESCs: couplers, digital and analog terminals, drives, and generic ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from taktora_sim.ethercat.devices.base import Key, OutputListener, SimulatedDevi
 from taktora_sim.ethercat.devices.build import PROFILES, build_device, build_segment, device_of, profile_of
 from taktora_sim.ethercat.devices.coupler import Coupler
 from taktora_sim.ethercat.devices.digital import DigitalInputs, DigitalOutputs
+from taktora_sim.ethercat.devices.drive import Cia402Drive
 from taktora_sim.ethercat.devices.generic import GenericDevice
 from taktora_sim.ethercat.devices.values import NamedEntry, Value
 
@@ -14,6 +15,7 @@ __all__ = [
     "PROFILES",
     "AnalogInputs",
     "AnalogOutputs",
+    "Cia402Drive",
     "Coupler",
     "DigitalInputs",
     "DigitalOutputs",

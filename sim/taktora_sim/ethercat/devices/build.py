@@ -14,6 +14,7 @@ from taktora_sim.ethercat.devices.analog import AnalogInputs, AnalogOutputs
 from taktora_sim.ethercat.devices.base import SimulatedDevice
 from taktora_sim.ethercat.devices.coupler import Coupler
 from taktora_sim.ethercat.devices.digital import DigitalInputs, DigitalOutputs
+from taktora_sim.ethercat.devices.drive import Cia402Drive
 from taktora_sim.ethercat.devices.generic import GenericDevice
 from taktora_sim.ethercat.devices.options import check_names
 from taktora_sim.ethercat.segment import SimulatedSegment
@@ -29,7 +30,16 @@ _FIRST_DEVICE_OBJECT: Final = 0x2000
 D = TypeVar("D", bound=SimulatedDevice)
 
 PROFILES: Final[dict[str, type[SimulatedDevice]]] = {
-    kind.profile: kind for kind in (Coupler, DigitalInputs, DigitalOutputs, AnalogInputs, AnalogOutputs, GenericDevice)
+    kind.profile: kind
+    for kind in (
+        Coupler,
+        DigitalInputs,
+        DigitalOutputs,
+        AnalogInputs,
+        AnalogOutputs,
+        Cia402Drive,
+        GenericDevice,
+    )
 }
 """The device library by profile of the machine file."""
 

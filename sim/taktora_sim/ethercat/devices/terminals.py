@@ -1,7 +1,8 @@
 """Descriptions of usual terminals for tests, scenarios and examples: each returns a ``DeviceSpec``; nothing is built.
 
 The vendor is ours and fictional, the terminals resemble what is sold by many: simple digital terminals without a
-mailbox whose channels are bits of one PDO each, analog ones with a CoE mailbox and status bits.
+mailbox whose channels are bits of one PDO each, analog ones with a CoE mailbox and status bits, drives for cyclic
+synchronous position.
 """
 
 from __future__ import annotations
@@ -9,7 +10,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from taktora.errors import ConfigurationError
-from taktora.ethercat.network import DeviceSpec, EntrySpec, IdentitySpec, MailboxSpec, PdoSpec, PdosSpec, Profile
+from taktora.ethercat.network import (
+    DeviceSpec,
+    EntrySpec,
+    EntryType,
+    IdentitySpec,
+    MailboxSpec,
+    PdoSpec,
+    PdosSpec,
+    Profile,
+)
 
 __all__ = [
     "VENDOR_ID",
@@ -18,6 +28,7 @@ __all__ = [
     "coupler",
     "digital_inputs",
     "digital_outputs",
+    "drive",
     "generic",
 ]
 
@@ -90,6 +101,40 @@ def generic(label: str, output_bytes: int = 0, input_bytes: int = 0, **more: Any
     more.setdefault("mailbox", MailboxSpec())
     pdos = PdosSpec(rx=pdo(0x1600, 0x7000, output_bytes, "out"), tx=pdo(0x1A00, 0x6000, input_bytes, "in"))
     return _device(label, "generic", "TK-9000", 0x9000, pdos, **more)
+
+
+def drive(label: str, *, increments_per_unit: float = 1000.0, unit: str = "mm", **more: Any) -> DeviceSpec:
+    """Return a CiA 402 drive, mapped for cyclic synchronous position.
+
+    Outputs: ``controlword``, ``target`` (0x607A), ``mode`` (0x6060). Inputs: ``status`` (0x6041), ``position``
+    (0x6064), ``velocity`` (0x606C), ``mode_display`` (0x6061), ``error_code`` (0x603F), ``following_error`` (0x60F4).
+    Positions and speeds are in ``unit``; raw, they are increments.
+    """
+    factor = 1.0 / increments_per_unit
+
+    def entry(name: str, index: int, kind: EntryType, scale: float = 1.0, of: str = "") -> EntrySpec:
+        return EntrySpec(name=name, index=index, type=kind, factor=scale, unit=of)
+
+    outputs = (
+        entry("controlword", 0x6040, "u16"),
+        entry("target", 0x607A, "i32", factor, unit),
+        entry("mode", 0x6060, "i8"),
+    )
+    inputs = (
+        entry("status", 0x6041, "u16"),
+        entry("position", 0x6064, "i32", factor, unit),
+        entry("velocity", 0x606C, "i32", factor, f"{unit}/s"),
+        entry("mode_display", 0x6061, "i8"),
+        entry("error_code", 0x603F, "u16"),
+        entry("following_error", 0x60F4, "i32", factor, unit),
+    )
+    pdos = PdosSpec(
+        rx=(PdoSpec(index=0x1600, name="Drive outputs", entries=outputs),),
+        tx=(PdoSpec(index=0x1A00, name="Drive inputs", entries=inputs),),
+    )
+    more.setdefault("mailbox", MailboxSpec())
+    more.setdefault("distributed_clock", True)
+    return _device(label, "cia402", "TK-7402", 0x7402, pdos, **more)
 
 
 def _device(label: str, profile: Profile, order: str, product: int, pdos: PdosSpec, /, **more: Any) -> DeviceSpec:
