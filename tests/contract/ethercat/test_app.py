@@ -162,7 +162,7 @@ def test_what_the_application_writes_comes_back_in_order(running: Running) -> No
     assert kind(running) == "Up"
     actual = [entry[1] for entry in seen]
     assert actual == sorted(actual)
-    assert all(target - back > 0 for _index, back, target in seen[10:])
+    assert all(target >= back for _index, back, target in seen)  # equal where the item was late and missed a cycle
 
 
 @pytest.mark.verifies("REQ_0331", "REQ_8150")
