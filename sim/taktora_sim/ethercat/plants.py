@@ -27,6 +27,8 @@ A device has one plant; more of them are made from Python.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -73,6 +75,13 @@ def make_axis(segment: SimulatedSegment, label: str, settings: Mapping[str, obje
         ConfigurationError: no such drive, or settings that are wrong.
     """
     drive = device_of(segment, label, Cia402Drive)
+    known = [field.name for field in fields(AxisParameters)]
+    for name in settings:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            nearest = f"did you mean {close[0]!r}? " if close else ""
+            place = f"[ethercat.{segment.name}.plant.{label}]"
+            raise ConfigurationError(f"{place}: no setting {name!r}; {nearest}valid: {', '.join(known)}")
     return drive.mount(_settings(segment, label, settings, AxisParameters))
 
 

@@ -371,7 +371,6 @@ def test_outputs_that_come_back_do_not_start_the_drive_again(rig: Rig) -> None:
 
 def test_power_lost_takes_the_torque_away_and_the_position_is_known_afterwards() -> None:
     rig = Rig(axis=AxisParameters(load=-100.0, brake_force=0.0), outputs_lost="none").enable()
-    assert rig.state is PowerState.ENABLED
 
     rig.drive.safe_outputs("power lost")
     rig.world.run_for(100 * MS)
