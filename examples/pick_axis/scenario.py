@@ -1,0 +1,84 @@
+"""The main job: a minute of work in which nearly everything goes wrong once, and what the pick axis makes of it.
+
+    taktora sim run examples/pick_axis/scenario.py --report reports/pick_axis
+
+Prints what became of the parts and of each fault; the command that runs it tells the rest: alarms, checks, hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from cell import MS, Cell, Outcome, S
+from sequence import AT_WORK, PICK_MM, PLACE_MM, Step
+
+from taktora_sim.plan import FaultPlan
+from taktora_sim.world import World
+
+__all__ = ["scenario"]
+
+RUN_NS = 58 * S
+EXPECTED = ["DRIVE_FAULT", "NO_INPUTS", "GRIPPING_TIMEOUT", "DRIVE_OFF", "EMERGENCY_STOP"]
+
+
+def scenario(world: World) -> None:
+    """Work for a minute, with an operator, under the fault plan beside this file unless another one was given."""
+    plan = world.faults.propose(FaultPlan.load(Path(__file__).parent / "plan.toml"))
+    cell = Cell(world, patience_s=1.0)
+    try:
+        world.run_for(RUN_NS)
+    finally:  # also when --for ends the run earlier
+        outcomes = [cell.outcome(entry) for entry in plan.entries if (entry.at_ns or 0) < world.now_ns()]
+        print("\n".join(story(cell, outcomes)))
+    check(world, cell, outcomes)
+
+
+def story(cell: Cell, outcomes: list[Outcome]) -> Iterator[str]:
+    """Tell what became of the parts and of each fault, in lines."""
+    parts = [part.at_ns for part in cell.plant.gripper.put_down]
+    best_ns = min((after - before for before, after in pairwise(parts)), default=0)
+    yield f"{len(parts)} parts put down, the quickest {best_ns / S:.2f} s after the one before it"
+    yield ""
+    yield f"{'fault':<38} {'named as':<18} {'after':>9} {'at rest after':>14} {'at work again':>14}"
+    for each in outcomes:
+        named_ms = "-" if each.named_ns is None else f"{each.named_ns / MS:.1f} ms"
+        again_s = "-" if each.again_ns is None else f"{each.again_ns / S:.1f} s"
+        stopping = f"{each.stopping_ns / MS:.0f} ms"
+        yield f"{each.fault:<38} {each.code or '-':<18} {named_ms:>9} {stopping:>14} {again_s:>14}"
+    yield ""
+
+
+def check(world: World, cell: Cell, outcomes: list[Outcome]) -> None:
+    """State what the requirements ask of this run; what does not hold fails it."""
+    gripper, steps = cell.plant.gripper, [stay.step for stay in cell.stays]
+    placed = [abs(part.position_mm - PLACE_MM) for part in gripper.put_down]
+    gripped = [abs(position_mm - PICK_MM) for position_mm in gripper.closed_at_mm]
+    world.check(
+        "PICK_0001, parts are gripped and put down in their places",
+        len(placed) > 10 and max(placed) < 0.5 and max(gripped) < 0.5,
+        f"{len(placed)} parts, off by at most {max(placed, default=0):.3f} mm",
+    )
+    enabled_from = {steps[at - 1] for at, step in enumerate(steps) if step is Step.ENABLING}
+    world.check(
+        "PICK_0002, start alone enables the drive, and a drive that was cut off finds its reference anew",
+        enabled_from == {Step.OFF} and steps.count(Step.HOMING) == 2,
+        f"enabled {steps.count(Step.ENABLING)} times, homed {steps.count(Step.HOMING)} times",
+    )
+    hang, wire = (next(each for each in outcomes if code in each.code) for code in ("DRIVE_OFF", "EMERGENCY_STOP"))
+    world.check(
+        "PICK_0004, the emergency stop is obeyed within 10 ms and the axis at rest within 200 ms",
+        (wire.named_ns or S) <= 10 * MS and wire.stopping_ns <= 200 * MS,
+        f"it took {(wire.named_ns or 0) / MS:.1f} ms and {wire.stopping_ns / MS:.0f} ms",
+    )
+    world.check(
+        "PICK_0005, each trouble is named, and the machine works again after reset and start",
+        [each.code for each in outcomes] == EXPECTED and cell.step in AT_WORK,
+        ", ".join(each.code for each in outcomes),
+    )
+    world.check(
+        "PICK_0006, an application that hangs leaves an axis at rest within 200 ms",
+        hang.stopping_ns <= 200 * MS,
+        f"it took {hang.stopping_ns / MS:.0f} ms",
+    )
