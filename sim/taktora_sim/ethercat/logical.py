@@ -85,15 +85,14 @@ def _is_simple(
 
 def _simple_step(device: SubDevice, read: BitCopy, write: BitCopy, status: int, gain: int) -> Step:
     """Return the same as :func:`_plain_step` without a loop: it is what nearly all steps of a segment are."""
-    memory, written, refresh = device.esc.memory, device.outputs_written, device.refresh_inputs
+    memory, exchanged = device.esc.memory, device.exchanged
     (out_first, out_last), (out_start, out_stop) = write.frame_bytes, write.memory_bytes
     (in_first, in_last), (in_start, in_stop) = read.frame_bytes, read.memory_bytes
 
     def step(frame: bytearray, at: int) -> int:
         memory[out_start:out_stop] = frame[at + out_first : at + out_last]
         memory[status] = 0x01
-        written()
-        refresh()
+        exchanged()
         frame[at + in_first : at + in_last] = memory[in_start:in_stop]
         return gain
 

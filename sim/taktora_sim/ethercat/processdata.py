@@ -49,16 +49,12 @@ class ProcessData:
         self._assignment = assignment
         self.slots: tuple[Slot, ...] = ()
         """Mapped objects in the order of their bits; padding has none."""
-        self.bits = 0
+        self.bits = self.byte_length = 0
         self.image = b""
         self._by_object: dict[tuple[int, int], Slot] = {}
-        self._plan: list[tuple[int, Slot, int, ObjectEntry]] = []
+        self._plan: list[tuple[int, int, Slot, int, ObjectEntry]] = []
         self._word = 0
         self.rebuild()
-
-    @property
-    def byte_length(self) -> int:
-        return (self.bits + 7) // 8
 
     def rebuild(self) -> None:
         """Read the mapping anew, and the values of what is mapped."""
@@ -69,7 +65,7 @@ class ProcessData:
             if self._dictionary.get(word >> 16, word >> 8 & 0xFF) is not None:
                 slots.append(Slot(word >> 16, word >> 8 & 0xFF, offset, bits))
             offset += bits
-        self.slots, self.bits = tuple(slots), offset
+        self.slots, self.bits, self.byte_length = tuple(slots), offset, (offset + 7) // 8
         self._by_object = {(slot.index, slot.subindex): slot for slot in slots}
         self._plan = [self._planned(slot) for slot in slots]
         self._word = sum(self._stored(slot) << slot.offset for slot in self._by_object.values())
@@ -92,20 +88,22 @@ class ProcessData:
         """Take a whole image, store the values that changed and return their slots."""
         if data == self.image:
             return []
-        word = int.from_bytes(data[: self.byte_length], "little")
+        if len(data) != self.byte_length:
+            data = data[: self.byte_length].ljust(self.byte_length, b"\0")
+        word = int.from_bytes(data, "little")
         changed = word ^ self._word
         self._word = word
-        self.image = word.to_bytes(self.byte_length, "little")
+        self.image = data
         found: list[Slot] = []
-        for mask, slot, length, entry in self._plan:
+        for mask, shift, slot, length, entry in self._plan:
             if changed & mask:
-                entry.value = ((word & mask) >> slot.offset).to_bytes(length, "little")
+                entry.value = ((word & mask) >> shift).to_bytes(length, "little")
                 found.append(slot)
         return found
 
-    def _planned(self, slot: Slot) -> tuple[int, Slot, int, ObjectEntry]:
+    def _planned(self, slot: Slot) -> tuple[int, int, Slot, int, ObjectEntry]:
         entry = self._dictionary.entry(slot.index, slot.subindex)
-        return slot.mask, slot, max(entry.byte_length, (slot.bits + 7) // 8), entry
+        return slot.mask, slot.offset, slot, max(entry.byte_length, (slot.bits + 7) // 8), entry
 
     def _stored(self, slot: Slot) -> int:
         value = self._dictionary.entry(slot.index, slot.subindex).value

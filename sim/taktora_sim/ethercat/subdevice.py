@@ -223,6 +223,18 @@ class SubDevice:
         if self._input_view is not None and self.al.state >= AlState.SAFE_OP:
             self._fill_inputs(self._input_view)
 
+    def exchanged(self) -> None:
+        """Do both of the above at once: nearly every frame does, at every SubDevice."""
+        self._outputs_new = True
+        if not self._marked:
+            self._marked = True
+            self.esc.shared.waiting.append(self.finish)
+        if not self._inputs_fresh:
+            self._inputs_fresh = True
+            view = self._input_view
+            if view is not None and self.al.state >= AlState.SAFE_OP:
+                self._fill_inputs(view)
+
     # What the state machine asks.
 
     def check(self, old: AlState, new: AlState) -> int:
@@ -306,13 +318,13 @@ class SubDevice:
     def _take_outputs(self) -> None:
         if self._feeds_watchdog:
             self.watchdog.trigger()
-        if self.al.state is AlState.SAFE_OP:
+        state = self.al.state
+        if state is AlState.SAFE_OP:
             self._outputs_seen = True
             self.al.outputs_arrived()
-        if self.al.state is not AlState.OP:
-            return
+            state = self.al.state
         data = self._output_view
-        if data is None:
+        if state is not AlState.OP or data is None:
             return
         if self._is_scattered:
             data[:] = self._gathered(self.esc.syncs.outputs)
@@ -325,6 +337,9 @@ class SubDevice:
         self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
+        if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
+            self.application.inputs(view)
+            return
         before = self._gathered(self.esc.syncs.inputs) if self.input_filters else b""
         if self._raw_inputs is not None:
             view[:] = self._raw_inputs

@@ -60,17 +60,15 @@ class SyncManagerWatchdog:
             self._deadline_ns = None
             self._memory[STATUS] = 1
         elif self._deadline_ns is not None:
-            self.trigger()
+            self._start()
 
     def trigger(self) -> None:
         """Note a write of outputs."""
-        if not self._window_ns:
-            return
-        if self._deadline_ns is None:
+        if self._deadline_ns is not None:
+            self._deadline_ns = self._now_ns() + self._window_ns  # it runs, and the timer is never due later
+        elif self._window_ns:
             self._memory[STATUS] = 1
-        self._deadline_ns = due_ns = self._now_ns() + self._window_ns
-        if self._due_ns is None or due_ns < self._due_ns:
-            self._arm(due_ns)
+            self._start()
 
     def expire(self) -> None:
         """Expire now, whatever was written; counts as the real thing."""
@@ -79,6 +77,11 @@ class SyncManagerWatchdog:
         if self._memory[EXPIRIES] < 0xFF:
             self._memory[EXPIRIES] += 1
         self._on_expiry()
+
+    def _start(self) -> None:
+        self._deadline_ns = due_ns = self._now_ns() + self._window_ns
+        if self._due_ns is None or due_ns < self._due_ns:
+            self._arm(due_ns)
 
     def _arm(self, due_ns: int) -> None:
         self._generation += 1

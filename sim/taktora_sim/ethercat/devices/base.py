@@ -28,7 +28,7 @@ from taktora_sim.ethercat.application import EscPort, NullApplication
 from taktora_sim.ethercat.devices.options import flag, integer
 from taktora_sim.ethercat.devices.values import NamedEntry, Value, named
 from taktora_sim.ethercat.mailbox import MailboxServer
-from taktora_sim.ethercat.processdata import PdoRules, ProcessData, Slot
+from taktora_sim.ethercat.processdata import PdoRules, ProcessData
 from taktora_sim.ethercat.sdoserver import SdoServer
 from taktora_sim.faults import FaultKind, Param, Parameters
 
@@ -70,6 +70,7 @@ class SimulatedDevice(NullApplication):
         self._signals: dict[str, Callable[[float], None]] = {}
         self._is_attached = False
         self._draws = flag(spec, "signals", True)
+        self._acts = type(self).outputs_changed is not SimulatedDevice.outputs_changed
         self._holds = flag(spec, "hold_outputs")
         self._delay_us = integer(spec, "mailbox_us", 0, 0, 10_000_000)
         self._inputs: dict[str, Value] = {name: entry.decode(0) for name, entry in self.inputs_by_name.items()}
@@ -238,11 +239,9 @@ class SimulatedDevice(NullApplication):
 
     def _take_outputs(self, data: bytes) -> None:
         changed = self.output_data.take(data)
-        if changed:
-            self._tell([entry for slot in changed if (entry := self._named(slot)) is not None])
-
-    def _named(self, slot: Slot) -> NamedEntry | None:
-        return self._outputs_by_object.get((slot.index, slot.subindex))
+        if changed and (self._draws or self._listeners or self._acts):
+            find = self._outputs_by_object.get
+            self._tell([entry for slot in changed if (entry := find((slot.index, slot.subindex))) is not None])
 
     def _tell(self, entries: Sequence[NamedEntry]) -> None:
         if not entries:

@@ -30,13 +30,13 @@ class GenericDevice(SimulatedDevice):
 
     def outputs(self, data: memoryview) -> None:
         super().outputs(data)
-        self._loop_back()
+        if self._loops:
+            self._loop_back()
 
     def safe_outputs(self, reason: str) -> None:
         super().safe_outputs(reason)
-        self._loop_back()
+        if self._loops:
+            self._loop_back()
 
     def _loop_back(self) -> None:
-        if self._loops:
-            length = self.input_data.byte_length
-            self.input_data.take(self.output_data.image[:length].ljust(length, b"\0"))
+        self.input_data.take(self.output_data.image)

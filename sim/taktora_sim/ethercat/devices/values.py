@@ -54,7 +54,8 @@ class NamedEntry:
             raw = struct.unpack(_FLOATS[kind], word.to_bytes(self.bits // 8, "little"))[0]
         elif kind.startswith("i") and word >> self.bits - 1:
             raw = word - (1 << self.bits)
-        return raw * self.spec.factor + self.spec.offset if self.is_scaled else raw
+        factor, offset = self.spec.factor, self.spec.offset
+        return raw if factor == 1.0 and offset == 0.0 else raw * factor + offset
 
     def encode(self, value: Value) -> int:
         """Return the entry's bits, as an unsigned number; beyond its range a value becomes the nearest that fits."""
