@@ -7,6 +7,7 @@ one that the gripper opens on falls where it is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.plants import AxisParameters, Cylinder, PushButton, Sensor
 from taktora_sim.world import World
 
-__all__ = ["AXIS", "PICK_AT_MM", "Chute", "Gripper", "Operator", "Panel", "Plant", "PutDown"]
+__all__ = ["AXIS", "PICK_AT_MM", "Chute", "Gripper", "Operator", "Panel", "Plant", "PutDown", "attach"]
 
 MS = 1_000_000
 
@@ -45,6 +46,11 @@ class Plant:
         self.panel = Panel(world, sensors)
         if patience_s is not None:
             Operator(world, device_of(segment, "lamps", DigitalOutputs), self.panel, patience_s)
+
+
+def attach(segment: SimulatedSegment, _label: str, settings: Mapping[str, object]) -> Plant:
+    """Put the plant behind a segment, with an operator: what bench.toml names."""
+    return Plant(segment, float(str(settings.get("patience_s", 1.0))))
 
 
 class Chute:

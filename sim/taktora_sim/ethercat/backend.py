@@ -10,6 +10,7 @@ from taktora.errors import ConfigurationError
 from taktora.ethercat.local import LocalBus
 from taktora_sim.ethercat.devices import build_segment
 from taktora_sim.ethercat.maindevice import SimulatedMainDevice
+from taktora_sim.ethercat.plant_file import make_python
 from taktora_sim.ethercat.plants import make_axis, make_cylinder, make_light_barrier
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from taktora_sim.ethercat.segment import SimulatedSegment
     from taktora_sim.world import World
 
-__all__ = ["PLANT_KINDS", "PlantMaker", "SimulatedEthercat", "make_bus", "segment_of"]
+__all__ = ["PLANT_KINDS", "PlantMaker", "SimulatedEthercat", "attach_plants", "make_bus", "segment_of"]
 
 PlantMaker: TypeAlias = "Callable[[SimulatedSegment, str, Mapping[str, object], Path], object]"
 """Puts a plant behind a device: called with segment, label, settings without ``kind``, and the bench file's folder."""
@@ -27,6 +28,7 @@ PLANT_KINDS: Final[dict[str, PlantMaker]] = {
     "axis": make_axis,
     "cylinder": make_cylinder,
     "light-barrier": make_light_barrier,
+    "python": make_python,
 }
 """Plants that a bench file can name as ``kind`` in ``[ethercat.BUS.plant.LABEL]``."""
 
@@ -79,7 +81,7 @@ class SimulatedEthercat:
             raise ConfigurationError(f"{msg}: a segment has one MainDevice")
         if name not in self.segments:
             segment = build_segment(self._world, name, request.spec, request.folder)
-            _attach_plants(segment, request)
+            attach_plants(segment, request.settings, request.settings_folder)
             self.segments[name] = segment
         elif self._requests[name].spec != request.spec:
             msg = f"EtherCAT bus {name!r}: {request.node!r} describes other devices than {self._requests[name].node!r}"
@@ -102,9 +104,20 @@ def segment_of(world: World, name: str) -> SimulatedSegment:
     return segments[name]
 
 
-def _attach_plants(segment: SimulatedSegment, request: BusRequest) -> None:
-    for label, settings in request.settings.items():
-        place = f"[ethercat.{request.bus}.plant.{label}]"
+# req: REQ_8108
+def attach_plants(segment: SimulatedSegment, plants: Mapping[str, object], folder: Path = Path()) -> None:
+    """Put plants behind the devices of a segment.
+
+    Args:
+        segment: The segment.
+        plants: Settings by label of a device, as ``[ethercat.BUS.plant.LABEL]`` of a bench file has them.
+        folder: Folder of that file.
+
+    Raises:
+        ConfigurationError: an unknown kind or device, or wrong settings.
+    """
+    for label, settings in plants.items():
+        place = f"[ethercat.{segment.name}.plant.{label}]"
         if not isinstance(settings, Mapping):
             raise ConfigurationError(f"{place} is {settings!r}; expected settings of a plant")
         kind = settings.get("kind")
@@ -112,4 +125,4 @@ def _attach_plants(segment: SimulatedSegment, request: BusRequest) -> None:
             known = ", ".join(sorted(PLANT_KINDS)) or "none"
             raise ConfigurationError(f"{place}: no plant of kind {kind!r}; known: {known}")
         others = {key: value for key, value in settings.items() if key != "kind"}
-        PLANT_KINDS[str(kind)](segment, label, others, request.settings_folder)
+        PLANT_KINDS[str(kind)](segment, label, others, folder)

@@ -300,7 +300,7 @@ def test_a_bench_file_puts_plants_behind_the_devices_and_they_work_together() ->
 
 
 def test_what_a_bench_file_may_name() -> None:
-    assert set(PLANT_KINDS) == {"axis", "cylinder", "light-barrier"}
+    assert set(PLANT_KINDS) == {"axis", "cylinder", "light-barrier", "python"}
 
 
 @pytest.mark.parametrize(
