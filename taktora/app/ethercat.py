@@ -11,6 +11,8 @@ from taktora.ethercat.image import Validity
 from taktora.ethercat.image_channel import DEAD_TIME_CYCLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taktora.connector import SendOutcome
     from taktora.ethercat.connector import EthercatConnector
     from taktora.ethercat.image_channel import ImagePort
@@ -50,11 +52,12 @@ class Device(Generic[I, O]):
         """What an item runs on to get inputs and to set outputs."""
         self._port: ImagePort | None = None
         self._position = 0
-        self._input_image: TypedImage[I] | None = None
-        self._output_image: TypedImage[O] | None = None
+        self._decode: Callable[[bytes, int], I] = self._refuse_inputs
+        self._encode_into: Callable[[O, bytearray, int], None] | None = None
         self._inputs_at = self._outputs_at = 0
-        self._inputs: I | None = None
-        self._record: bytes | None = None
+        self._zeros = b""
+        self._inputs: I
+        self._record: bytes | None = None  # that _inputs are of
         self._outputs: O | None = None
 
     def attach(
@@ -67,10 +70,12 @@ class Device(Generic[I, O]):
     ) -> None:
         """Give the device its images; called when the App is bound. ``first`` are the outputs to begin with."""
         self._port, self._position, self._outputs = port, position, first
-        self._input_image, self._output_image = inputs, outputs
+        self._decode = self._refuse_inputs if inputs is None else inputs.decode
+        self._encode_into = None if outputs is None else outputs.encode_into
         place = port.layout.subdevices[position]
         self._inputs_at, self._outputs_at = port.inputs_at + place.input_offset, place.output_offset
-        self._inputs = self._record = None
+        self._zeros = bytes(self._inputs_at + place.input_bytes)
+        self._record = None
 
     def stage(self) -> None:
         """Put the outputs into the image that goes out next; called after all items of the cycle.
@@ -78,8 +83,8 @@ class Device(Generic[I, O]):
         Raises:
             CodecError: a field is out of the range of its entry; names device, field and range.
         """
-        if self._output_image is not None and self._outputs is not None:
-            self._output_image.encode_into(self._outputs, self.port.outputs, self._outputs_at)
+        if self._encode_into is not None and self._outputs is not None:
+            self._encode_into(self._outputs, (self._port or self.port).outputs, self._outputs_at)
 
     def detach(self) -> None:
         """Take the image away; called when the binding is closed."""
@@ -95,15 +100,9 @@ class Device(Generic[I, O]):
             ConfigurationError: the App is not bound, or the device was declared without a class for its inputs.
             CodecError: a number that the class's enumeration does not have.
         """
-        port, image = self.port, self._input_image
-        if image is None:
-            raise ConfigurationError(f"{self._name}: declared without inputs; give device() a class for them")
-        record = port.record
-        if self._record is not record or self._inputs is None:
-            if record:
-                self._inputs = image.decode(record, self._inputs_at)
-            else:
-                self._inputs = image.decode(bytes(image.image_bytes))
+        record = (self._port or self.port).record
+        if self._record is not record:
+            self._inputs = self._decode(record or self._zeros, self._inputs_at)
             self._record = record
         return self._inputs
 
@@ -161,6 +160,9 @@ class Device(Generic[I, O]):
     @property
     def _name(self) -> str:
         return f"{self.bus}.{self.label}"
+
+    def _refuse_inputs(self, _record: bytes, _at: int) -> I:
+        raise ConfigurationError(f"{self._name}: declared without inputs; give device() a class for them")
 
 
 class SliceWriter(Writer[int]):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
-__all__ = ["RecordField", "construct", "is_record", "record_fields"]
+__all__ = ["RecordField", "construct", "is_record", "record_fields", "takes_positions"]
 
 
 class RecordField(NamedTuple):
@@ -46,16 +46,17 @@ def _names(record: Any) -> Sequence[str]:
 
 def construct(record: Any) -> Callable[[Sequence[Any]], Any]:
     """Return a function that builds a ``record`` from its field values in order."""
-    if _has_keyword_only(record):
+    if not takes_positions(record):
         names = tuple(_names(record))
         return lambda values: record(**dict(zip(names, values, strict=True)))
     return lambda values: record(*values)
 
 
-def _has_keyword_only(record: Any) -> bool:
+def takes_positions(record: Any) -> bool:
+    """Return whether ``record(*values)`` builds one: no field is keyword-only."""
     if issubclass(record, msgspec.Struct):
         # msgspec keeps no flag per field: the order of the signature tells which are keyword-only.
-        return any(field.kind is field.KEYWORD_ONLY for field in signature(record).parameters.values())
+        return not any(field.kind is field.KEYWORD_ONLY for field in signature(record).parameters.values())
     if dataclasses.is_dataclass(record):
-        return any(field.kw_only for field in dataclasses.fields(record))
-    return False
+        return not any(field.kw_only for field in dataclasses.fields(record))
+    return True

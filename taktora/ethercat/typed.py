@@ -21,7 +21,7 @@ from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args, get_origin
 
-from taktora.codec.records import construct, is_record, record_fields
+from taktora.codec.records import construct, is_record, record_fields, takes_positions
 from taktora.errors import CodecError, ConfigurationError
 from taktora.ethercat.entries import PlacedEntry
 
@@ -111,10 +111,13 @@ class TypedImage(Generic[T]):
         loose = sorted((field for field in fields if not field.code), key=_offset)
         self._fields: tuple[_Field, ...] = (*aligned, *loose)
         self._runs = tuple(_runs(aligned))
-        self._single = self._runs[0] if len(self._runs) == 1 and not loose else None
-        """The only run, where there is nothing else: the usual case, and the shortest way."""
+        self._pack: Callable[..., bytes] | None = None
+        """Packs the only run, where there is nothing else: the usual case, and the shortest way."""
+        if len(self._runs) == 1 and not loose:
+            packing, self._start, _, _ = self._runs[0]
+            self._pack, self._stop = packing.pack, self._start + packing.size
         # Reading takes all bytes between the first and the last field in one go, gaps as padding.
-        self._reading = struct.Struct(_reading_format(aligned))
+        self._unpack = struct.Struct(_reading_format(aligned)).unpack_from
         self._aligned_count = len(aligned)
         self._low, self._high = _span(loose)
         self._bits = tuple(_bits(field, self._low) for field in loose)
@@ -126,7 +129,7 @@ class TypedImage(Generic[T]):
             (i, field.entry.factor, field.entry.offset) for i, field in enumerate(self._fields) if _is_float(field)
         )
         self._order = _order([self._fields.index(field) for field in fields])
-        self._build = construct(record)
+        self._build = _builder(record)
         self._values = _reader([field.name for field in self._fields])
 
     def decode(self, image: Buffer, byte_offset: int = 0) -> T:
@@ -138,7 +141,7 @@ class TypedImage(Generic[T]):
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)
         try:
-            values = list(self._reading.unpack_from(image, byte_offset))
+            values = list(self._unpack(image, byte_offset))
             if self._bits:
                 number = int.from_bytes(image[byte_offset + self._low : byte_offset + self._high], "little")
                 values += [
@@ -149,7 +152,7 @@ class TypedImage(Generic[T]):
                 values[index] = values[index] * factor + offset
             for index, convert in self._in:
                 values[index] = convert(values[index])
-            return self._build(values if self._order is None else self._order(values))  # type: ignore[no-any-return]
+            return self._build(*(values if self._order is None else self._order(values)))  # type: ignore[no-any-return]
         except ValueError as cause:
             raise CodecError(_FORMAT, f"{self.where}: {cause}") from cause
 
@@ -175,10 +178,9 @@ class TypedImage(Generic[T]):
                     values[index] = round((values[index] - offset) / factor)
                 for index, convert in self._out:
                     values[index] = convert(values[index])
-            if self._single is not None:
-                content = self._single.packing.pack(*values)
-                start = byte_offset + self._single.byte_offset
-                image[start : start + len(content)] = content
+            if self._pack is not None:
+                content = self._pack(*values)
+                image[byte_offset + self._start : byte_offset + self._stop] = content
                 return
             packed = [run.packing.pack(*values[run.first : run.stop]) for run in self._runs]
             number = 0
@@ -342,6 +344,14 @@ def _is_float(field: _Field) -> bool:
 def _order(positions: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
     """Return what brings values by place into the order of the class's fields; None where they are in it."""
     return None if positions == sorted(positions) else itemgetter(*positions)
+
+
+def _builder(record: Any) -> Callable[..., Any]:
+    """Return what builds a ``record`` from its field values in order: the class itself where it can."""
+    if takes_positions(record):
+        return record  # type: ignore[no-any-return]
+    build = construct(record)
+    return lambda *values: build(values)
 
 
 def _reader(names: list[str]) -> Callable[[Any], Any]:
