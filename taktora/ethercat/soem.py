@@ -400,11 +400,13 @@ class SoemDriver:
     def _take_down(self, master: Any) -> None:
         """Send the safe outputs once, then SAFE-OP, then INIT; who does not follow in time is left to its watchdog."""
         pysoem = self._pysoem
+        states = [pysoem.INIT_STATE]
         if self._wire is not None:
             for sub in self._plan.subdevices:
                 self._outputs[sub.address][:] = sub.safe_outputs
             self._wire.exchange(self._options.frame_timeout_us)
-        for state in (pysoem.SAFEOP_STATE, pysoem.INIT_STATE):
+            states.insert(0, pysoem.SAFEOP_STATE)
+        for state in states:
             master.state = state
             if master.write_state() <= 0:
                 return
