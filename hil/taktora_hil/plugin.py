@@ -8,14 +8,20 @@ A test belongs to worlds in one of four ways: the marker `world("sim", "rig")` s
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
+from taktora_hil.arming import ARMED
+from taktora_hil.fingerprint import fingerprint
+from taktora_hil.fixtures import FIXTURE_GATES, ethercat_bus, ethercat_machine, real_segment
 from taktora_hil.worlds import GATED_WORLD, WORLDS, Needs, UnknownWorld, parse_worlds, why_not_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+__all__ = ["ethercat_bus", "ethercat_machine", "real_segment", "world_name"]
 
 _FIXTURE = "world_name"
 _SELECTED = pytest.StashKey[tuple[str, ...]]()
@@ -42,6 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known and read which worlds are selected."""
     config.addinivalue_line("markers", "world(*names): the worlds in which this test may run")
+    config.addinivalue_line("markers", "moves(*actuators): what this test moves or energises; in hil only when armed")
+    config.addinivalue_line(
+        "markers", "fault(*kinds): faults that this test needs; in hil from an injector of the bench"
+    )
     config.addinivalue_line("markers", "gate(*variables): environment variables that a hil run of this test needs")
     try:
         config.stash[_SELECTED] = parse_worlds(config.getoption("--world") or ["sim"])
@@ -73,16 +83,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _needs(item: pytest.Item, fixtures: list[str]) -> Needs | None:
     """Return what a test asks for, or None for a plain test; raises UsageError-like errors at the test's place."""
-    gates = tuple(dict.fromkeys(str(gate) for mark in item.iter_markers("gate") for gate in mark.args))
+    gates = _named(item, "gate")
+    gates += tuple(gate for name in fixtures for gate in FIXTURE_GATES.get(name, ()) if gate not in gates)
+    wants = {"gates": gates, "moves": _named(item, "moves"), "faults": _named(item, "fault")}
     mark = item.get_closest_marker("world")
     if mark is not None:
         try:
-            return Needs(parse_worlds([str(name) for name in mark.args], "@pytest.mark.world"), gates)
+            return Needs(parse_worlds([str(name) for name in mark.args], "@pytest.mark.world"), **wants)
         except UnknownWorld as error:
             raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from error
     if _FIXTURE in fixtures:
-        return Needs(WORLDS, gates)
-    return Needs((GATED_WORLD,), gates) if gates else None
+        return Needs(WORLDS, **wants)
+    return Needs((GATED_WORLD,), **wants) if gates else None
+
+
+def _named(item: pytest.Item, marker: str) -> tuple[str, ...]:
+    """Return the arguments of all markers of one name, each once."""
+    return tuple(dict.fromkeys(str(name) for mark in item.iter_markers(marker) for name in mark.args))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     if _FIXTURE in parameters:
-        needs = _needs(item, [_FIXTURE]) or Needs()
+        needs = _needs(item, [_FIXTURE, *getattr(item, "fixturenames", ())]) or Needs()
         world = str(parameters[_FIXTURE])
         item.user_properties.append(("node_id", _without_world(item.nodeid, world)))
     else:  # a plain test, or one that pytest cannot parametrize, as a method of unittest.TestCase
@@ -106,6 +123,20 @@ def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
     reason = why_not_run(world, selected, needs, os.environ)
     if reason:
         item.add_marker(pytest.mark.skip(reason=reason), append=False)
+    elif world != "sim":
+        item.user_properties.append(("fingerprint", _facts(world, needs)))
+
+
+# req: REQ_8503, REQ_8508
+def _facts(world: str, needs: Needs) -> dict[str, str]:
+    """Return what a result outside the simulation was got with; that it was armed is part of it."""
+    armed = os.environ.get(ARMED) if world == GATED_WORLD and needs.moves else None
+    return _kernel_and_versions() | ({"armed": f"{armed}: {', '.join(needs.moves)}"} if armed else {})
+
+
+@cache
+def _kernel_and_versions() -> dict[str, str]:
+    return fingerprint()
 
 
 def _without_world(node_id: str, world: str) -> str:

@@ -166,7 +166,9 @@ class EthercatRig:
         bus: Name of the bus; fault targets are ``ethercat/<bus>`` and ``ethercat/<bus>/<label>``.
         folder: Folder that paths inside ``spec`` are relative to.
         seed: Seed of the World behind the segment.
+        plan: Fault plan of that World; times count from its start.
         record: pcapng file to write.
+        interface: Name of the near end of the cable; one of its own unless given.
         priority: SCHED_FIFO priority of the segment's process, where the system allows it: hardware is never late
             because somebody compiles. None: ordinary.
     """
@@ -178,12 +180,14 @@ class EthercatRig:
         *,
         folder: Path | None = None,
         seed: int = 0,
+        plan: Path | None = None,
         record: Path | None = None,
+        interface: str | None = None,
         priority: int | None = 60,
     ) -> None:
         number = next(_NUMBERS)
         self.bus: Final = bus
-        self.interface: Final = f"tk{os.getpid()}v{number}"
+        self.interface: Final = interface or f"tk{os.getpid()}v{number}"
         """The near end of the cable: what ``interface`` of a bench file names."""
         self._far = f"tk{os.getpid()}p{number}"
         self._wanted = {
@@ -192,6 +196,7 @@ class EthercatRig:
             "spec": msgspec.to_builtins(spec),
             "folder": str((folder or Path()).absolute()),
             "seed": seed,
+            "plan": None if plan is None else str(plan.absolute()),
             "record": None if record is None else str(record.absolute()),
             "priority": priority,
         }
@@ -212,10 +217,16 @@ class EthercatRig:
             raise ConfigurationError("the rig is not running; use it as a context manager")
         return self._control
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the segment's process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def __enter__(self) -> Self:
         reason = why_no_rig()
         if reason:
             raise ConfigurationError(reason)
+        _check_name(self.interface)
         reap_leftovers()
         try:
             self._start()
@@ -254,6 +265,15 @@ class EthercatRig:
         process.stdin.flush()
         self.facts = control.read()  # frames are answered from now on
         self._control = control
+
+
+def _check_name(interface: str) -> None:
+    if not re.fullmatch(r"[^\s/:]{1,15}", interface) or interface in (".", ".."):
+        raise ConfigurationError(
+            f"interface {interface!r}: a name has 1 to 15 characters, no blank, no slash, no colon"
+        )
+    if _exists(interface):
+        raise ConfigurationError(f"interface {interface!r} is there already; give the rig another name")
 
 
 def reap_leftovers() -> None:

@@ -31,6 +31,7 @@ from taktora_sim.ethercat.application import Application
 from taktora_sim.ethercat.devices import build_segment
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.serve import ControlChannel, open_interface, serve
+from taktora_sim.plan import FaultPlan
 from taktora_sim.world import World
 
 __all__ = ["main"]
@@ -89,7 +90,8 @@ def main() -> int:
     _bring_up(wanted["interface"])
     scheduling = apply_attributes(ThreadAttributes(priority=wanted["priority"]))
     spec = msgspec.convert(wanted["spec"], EthercatBusSpec)
-    with World(wanted["seed"], name=wanted["bus"]) as world, open_interface(wanted["interface"]) as end:
+    plan = None if wanted["plan"] is None else FaultPlan.load(Path(wanted["plan"]))
+    with World(wanted["seed"], name=wanted["bus"], plan=plan) as world, open_interface(wanted["interface"]) as end:
         segment = build_segment(world, wanted["bus"], spec, folder=Path(wanted["folder"]))
         if wanted["record"] is not None:
             _record(segment, Path(wanted["record"]))

@@ -1,9 +1,11 @@
-"""Which world a test runs in and why it cannot: pure decisions on names and variables; it opens no device."""
+"""Which world a test runs in and why it cannot: decisions on names, variables and bench file; it opens no device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from taktora_hil.arming import why_no_injector, why_not_armed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,10 +29,12 @@ class UnknownWorld(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one test asks for: the worlds it allows and the gate variables it needs in `hil`."""
+    """What one test asks for: the worlds it allows, and what it needs in `hil`: gates, actuators, fault injectors."""
 
     worlds: tuple[str, ...] = ("sim",)
     gates: tuple[str, ...] = ()
+    moves: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 # req: REQ_8500
@@ -46,7 +50,7 @@ def parse_worlds(values: Iterable[str], place: str = "--world") -> tuple[str, ..
     return tuple(world for world in WORLDS if world in names)
 
 
-# req: REQ_8501
+# req: REQ_8501, REQ_8508, REQ_8509
 def why_not_run(world: str, selected: tuple[str, ...], needs: Needs, environment: Mapping[str, str]) -> str:
     """Return why a test does not run in `world`, or "" where it may; an empty variable counts as unset (REQ_8501)."""
     if world not in selected:
@@ -54,4 +58,6 @@ def why_not_run(world: str, selected: tuple[str, ...], needs: Needs, environment
     if world != GATED_WORLD:
         return ""
     unset = [gate for gate in needs.gates if not environment.get(gate)]
-    return f"not run: {' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
+    if unset:
+        return f"not run: {' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set"
+    return why_no_injector(needs.faults, environment) or why_not_armed(needs.moves, environment)

@@ -41,9 +41,12 @@ class EthercatBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What stands behind the machine's resource names."""
+    """What stands behind the machine's resource names, and what tests may move there."""
 
     bench: Annotated[str, msgspec.Meta(description="id of the bench")] = "bench"
+    permits: Annotated[
+        tuple[str, ...], msgspec.Meta(description="actuators that tests may move once the bench is armed")
+    ] = ()
     can: dict[str, CanBacking] = {}
     ethercat: dict[str, EthercatBacking] = {}
 

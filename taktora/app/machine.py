@@ -48,6 +48,13 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ConfigurationError(f"{where}: machine {self.machine!r} has no EtherCAT bus {name!r}; {known}")
         return self.ethercat[name]
 
+    def chosen_ethercat_bus(self, name: str | None, where: str) -> str:
+        """Return the name of the EtherCAT segment that is meant: ``name``, else the only one; ``where`` as above."""
+        if name is None and len(self.ethercat) != 1:
+            known = ", ".join(self.ethercat) or "none"
+            raise ConfigurationError(f"{where}: expected one EtherCAT bus, found {known}; name one")
+        return name or next(iter(self.ethercat))
+
 
 def load_machine(path: Path) -> Machine:
     """Read a machine file.

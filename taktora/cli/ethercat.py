@@ -12,11 +12,10 @@ import typer
 from taktora.errors import TaktoraError
 
 if TYPE_CHECKING:
-    from taktora.app.machine import Machine
     from taktora.ethercat.network import DeviceSpec, EthercatBusSpec
     from taktora.ethercat.scan import FoundDevice
 
-__all__ = ["app", "refusals", "table", "the_bus"]
+__all__ = ["app", "refusals", "table"]
 
 app = typer.Typer(help="EtherCAT: look at a real segment.", no_args_is_help=True, add_completion=False)
 
@@ -82,23 +81,7 @@ def _wanted(path: Path, bus: str | None) -> EthercatBusSpec:
     from taktora.app.machine import load_machine
 
     machine = load_machine(path)
-    return machine.ethercat_bus(the_bus(path, machine, bus), "--bus")
-
-
-def the_bus(path: Path, machine: Machine, bus: str | None) -> str:
-    """Return the bus that is meant: the one given, else the only one.
-
-    Raises:
-        ConfigurationError: none is given and the machine has none or several.
-    """
-    from taktora.errors import ConfigurationError
-
-    if bus is not None:
-        return bus
-    if len(machine.ethercat) != 1:
-        known = ", ".join(machine.ethercat) or "none"
-        raise ConfigurationError(f"{path}: expected one EtherCAT bus, found {known}; name one with --bus")
-    return next(iter(machine.ethercat))
+    return machine.ethercat_bus(machine.chosen_ethercat_bus(bus, f"{path}, --bus"), "--bus")
 
 
 def table(devices: Sequence[DeviceSpec]) -> list[str]:

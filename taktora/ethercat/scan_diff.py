@@ -25,7 +25,8 @@ def differences(spec: EthercatBusSpec, found: Sequence[FoundDevice], folder: Pat
     """Return one sentence for each difference, in bus order; nothing when an equal segment was found.
 
     Identity, alias, mailbox, process data and topology are compared, and SII image and object dictionary where the
-    machine file names files of them. What is left open in the machine file fits whatever is found.
+    machine file names files of them. What is left open in the machine file fits whatever is found; process data and
+    objects of a device with CoE are not compared if its dictionary was not read.
 
     Args:
         spec: The bus of the machine file.
@@ -60,11 +61,12 @@ def _of_device(wanted: DeviceSpec, there: DeviceSpec, device: FoundDevice, folde
         yield f"found {_mailbox(there)}, machine file {_mailbox(wanted)}"
     if wanted.distributed_clock and not there.distributed_clock:
         yield "found no DC unit, machine file distributed_clock: true"
-    for direction, name in _WAYS:
+    was_read = there.mailbox is None or device.dictionary is not None
+    for direction, name in _WAYS if was_read else ():
         yield from _of_pdos(wanted, there, direction, name)
     if wanted.sii is not None and (folder / wanted.sii).read_bytes() != device.sii:
         yield f"its SII differs from {wanted.sii}"
-    if wanted.dictionary is not None:
+    if wanted.dictionary is not None and was_read:
         yield from _of_objects(load_dictionary(folder / wanted.dictionary), device.dictionary, wanted.dictionary)
 
 

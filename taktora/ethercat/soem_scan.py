@@ -53,7 +53,9 @@ _ATTEMPTS: Final = 3
 
 
 # req: REQ_8153
-def read_segment(interface: str, progress: Callable[[str], None] = lambda _: None) -> tuple[FoundDevice, ...]:
+def read_segment(
+    interface: str, progress: Callable[[str], None] = lambda _: None, *, has_objects: bool = True
+) -> tuple[FoundDevice, ...]:
     """Return the SubDevices on a network interface, in bus order; they are left in INIT.
 
     Nobody else may drive the segment meanwhile: its devices leave OP.
@@ -61,6 +63,7 @@ def read_segment(interface: str, progress: Callable[[str], None] = lambda _: Non
     Args:
         interface: Name of the network interface.
         progress: Told in a line what is read.
+        has_objects: Read object dictionaries too; they take most of the time.
 
     Raises:
         ConfigurationError: pysoem is missing, or this is no Linux.
@@ -82,7 +85,7 @@ def read_segment(interface: str, progress: Callable[[str], None] = lambda _: Non
         if master.config_init(release_gil=True) <= 0:
             raise text.no_answer(place)
         devices = [_Device(pysoem, slave, position) for position, slave in enumerate(master.slaves)]
-        return tuple(device.read(progress) for device in devices)
+        return tuple(device.read(progress, has_objects) for device in devices)
     finally:
         if master.slaves:
             master.state = pysoem.INIT_STATE
@@ -114,13 +117,13 @@ class _Device:
         self._position = position
         self._name = f"the SubDevice at position {position}"
 
-    def read(self, progress: Callable[[str], None]) -> FoundDevice:
+    def read(self, progress: Callable[[str], None], has_objects: bool) -> FoundDevice:
         image = self._read_sii()
         sii = self._parsed(image)
         progress(f"position {self._position}: {_identity_text(sii)}, {len(image)} bytes of SII")
         esc = self.register(_ESC_TYPE, 3)
         dictionary = None
-        if MailboxProtocol.COE in sii.protocols:
+        if has_objects and MailboxProtocol.COE in sii.protocols:
             self._wait_for_pre_op()
             coe = sii.general.coe if sii.general is not None else CoeDetails(0)
             dictionary = read_dictionary(_Mailbox(self, sii.mailbox, self._name).run, coe)

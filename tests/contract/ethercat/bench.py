@@ -95,7 +95,7 @@ class _RigBench:
         self._stack = stack
 
     def driver(self, plan: BusPlan | None = None) -> BusDriver:
-        driver = SoemDriver(plan or self.plan, SoemOptions(frame_timeout_us=rig_cell.FRAME_TIMEOUT_US))
+        driver = SoemDriver(plan or self.plan, SoemOptions(frame_timeout_us=rig_cell.STEPPED_FRAME_TIMEOUT_US))
         self._stack.callback(driver.close)
         return driver
 

@@ -16,14 +16,14 @@ from taktora.ethercat.network import EthercatBusSpec
 from taktora.ethercat.pdo import ExpectedIdentity
 from taktora_sim.ethercat.devices.terminals import coupler, digital_outputs, generic
 from tests.contract.ethercat.bench import SegmentBench, open_bench
-from tests.system.ethercat.cell import LONG_OBJECT, PARAMETER, WATCHED, address, cell
+from tests.system.ethercat.cell import LONG_OBJECT, PARAMETER, STEPPED_FTTI_MS, WATCHED, address, cell
 
 pytestmark = pytest.mark.world("sim", "rig")
 
 
 @pytest.fixture
 def bench(world_name: str, tmp_path: Path) -> Iterator[SegmentBench]:
-    with open_bench(world_name, cell(tmp_path), tmp_path) as opened:
+    with open_bench(world_name, cell(tmp_path, ftti_ms=STEPPED_FTTI_MS), tmp_path) as opened:
         yield opened
 
 
@@ -76,12 +76,12 @@ def test_each_bit_reaches_its_place_and_comes_back(bench: SegmentBench) -> None:
 @pytest.mark.verifies("REQ_0846")
 def test_a_watchdog_that_is_not_accepted_ends_the_bring_up(tmp_path: Path, world_name: str) -> None:
     stubborn = digital_outputs("do8", 8, options={"watchdog_fixed": True}, **WATCHED)
-    spec = EthercatBusSpec(devices=(coupler("coupler"), stubborn))
+    spec = EthercatBusSpec(ftti_ms=STEPPED_FTTI_MS, devices=(coupler("coupler"), stubborn))
     with open_bench(world_name, spec, tmp_path) as bench:
         driver = bench.driver()
 
         with pytest.raises(
-            StackError, match=r"watchdog register 0x0420 of 'do8' \(0x1001\): expected 500 .* found 1000"
+            StackError, match=r"watchdog register 0x0420 of 'do8' \(0x1001\): expected 20000 .* found 1000"
         ):
             bench.run(driver.bring_up())
 
@@ -294,7 +294,7 @@ def test_a_refused_startup_sdo_ends_the_bring_up_with_its_abort(bench: SegmentBe
 
 @pytest.mark.verifies("REQ_0841")
 def test_a_refused_safe_op_names_the_al_status(tmp_path: Path, world_name: str) -> None:
-    spec = EthercatBusSpec(devices=(coupler("coupler"), generic("drive", 2, 2, **WATCHED)))
+    spec = EthercatBusSpec(ftti_ms=STEPPED_FTTI_MS, devices=(coupler("coupler"), generic("drive", 2, 2, **WATCHED)))
     with open_bench(world_name, spec, tmp_path) as bench:
         bench.inject("drive", "refuse-transition", state="SAFE-OP", code=0x001E)
         driver = bench.driver()
@@ -305,7 +305,7 @@ def test_a_refused_safe_op_names_the_al_status(tmp_path: Path, world_name: str) 
 
 @pytest.mark.verifies("REQ_0841", "REQ_0313")
 def test_a_latched_error_is_acknowledged_while_op_is_waited_for(tmp_path: Path, world_name: str) -> None:
-    spec = EthercatBusSpec(devices=(coupler("coupler"), generic("drive", 2, 2, **WATCHED)))
+    spec = EthercatBusSpec(ftti_ms=STEPPED_FTTI_MS, devices=(coupler("coupler"), generic("drive", 2, 2, **WATCHED)))
     with open_bench(world_name, spec, tmp_path) as bench:
         bench.inject("drive", "refuse-transition", 300_000_000, state="OP", code=0x001B)
         driver = bench.driver()

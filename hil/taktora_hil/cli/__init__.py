@@ -1,0 +1,1 @@
+"""The commands that taktora_hil brings: ``taktora rig`` and ``taktora hil``."""

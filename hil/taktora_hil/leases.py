@@ -1,0 +1,121 @@
+"""One run at a time on one resource of a bench: a lease that ends with the process that holds it, however it ends.
+
+A lease is a lock of the kernel on a file of this machine; the file itself says only who holds it and may stay behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from taktora.errors import ConfigurationError
+
+__all__ = ["DEFAULT_WAIT_S", "Lease", "lease_folder"]
+
+DEFAULT_WAIT_S: Final = 30.0
+"""How long a second run waits (REQ_8504)."""
+
+_POLL_S: Final = 0.05
+_FOR_ALL_USERS: Final = 0o666
+
+
+def lease_folder() -> Path:
+    """Return the folder of the lock files: one for all users of this machine, emptied when it starts."""
+    shared = Path("/run/lock")
+    return (shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())) / "taktora"
+
+
+# req: REQ_8504
+class Lease:
+    """A context manager that holds a resource; not to be taken twice in one process.
+
+    Args:
+        resource: What is held, for example ``ethercat:eth1``.
+        wait_s: How long to wait for another holder.
+        folder: Where the lock files are.
+
+    Raises (on entering):
+        ConfigurationError: another process holds it for longer than that; it is named. Or this is no POSIX system.
+    """
+
+    def __init__(self, resource: str, wait_s: float = DEFAULT_WAIT_S, folder: Path | None = None) -> None:
+        self.resource: Final = resource
+        self._wait_s = wait_s
+        self._folder = folder or lease_folder()
+        self._file: IO[str] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The lock file."""
+        return self._folder / (re.sub(r"[^A-Za-z0-9._-]", "_", self.resource) + ".lease")
+
+    def __enter__(self) -> Self:
+        if sys.platform == "win32":
+            raise ConfigurationError(
+                f"a lease on {self.resource} needs the file locks of POSIX, this is {sys.platform}"
+            )
+        file = self._open()
+        try:
+            self._lock(file)
+            file.seek(0)
+            file.truncate()
+            file.write(f"{os.getpid()}\n{' '.join(sys.argv[:6])}\n")
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the resource back; idempotent."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()  # the lock goes with it; the file stays, or two could hold two files of one name
+
+    def _open(self) -> IO[str]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o777)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FOR_ALL_USERS)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path}: the lease cannot be taken ({error.strerror})") from error
+        for path, mode in ((self._folder, 0o777), (self.path, _FOR_ALL_USERS)):  # whatever the umask is
+            try:
+                path.chmod(mode)
+            except PermissionError:
+                pass  # another user made it
+        return os.fdopen(descriptor, "r+", encoding="utf-8")
+
+    def _lock(self, file: IO[str]) -> None:
+        import fcntl  # POSIX only
+
+        give_up_s = time.monotonic() + self._wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up_s:
+                    raise ConfigurationError(self._refusal(file)) from None
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    def _refusal(self, file: IO[str]) -> str:
+        file.seek(0)
+        pid, _, command = file.read().strip().partition("\n")
+        holder = f"process {pid} ({command})" if pid else "another process"
+        return (
+            f"{self.resource} is held by {holder}, waited {self._wait_s:g} s; one run at a time: wait for its end, and "
+            "run the tests of a bench without -n"
+        )
