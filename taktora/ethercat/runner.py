@@ -108,7 +108,7 @@ class CycleRunner:
         self._supervision = AlSupervision(plan, driver, clock)
         self._health = BusHealth(listener.on_health, self._now())
         self._found = BringUp(0, 0)
-        self._expected = 0
+        self._expected = self._expected_at_least = 0
         self._low: LowWorkingCounter | None = None
         self._trouble_ns: int | None = None
         self._troubled = False
@@ -197,6 +197,7 @@ class CycleRunner:
             wanted = AlState.SAFE_OP if place in aged else AlState.OP
             if self._supervision.wanted[place] is not wanted:
                 self._supervision.want(place, wanted)
+                self._expected_at_least = 0
         self._troubled = True
         self._expect()
 
@@ -211,13 +212,13 @@ class CycleRunner:
     def _take_what_is_fresh(self, working_counter: int, matches: bool, at_ns: int) -> Steps[bytes]:
         """Read the inputs of those who took part; on a low counter the AL states say who that is."""
         supervision, validity = self._supervision, self._validity
+        count, stale = len(validity), set[int]()
         if not matches:
             has_changed = self._low is None or self._low.observed != working_counter
-            yield from supervision.look(at_ns, has_changed)
-        count = len(validity)
-        stale = set() if matches else {place for place in range(count) if supervision.is_absent(place)}
-        if not matches and not stale:
-            stale = {place for place, _, _, _ in self._sources}
+            is_known = yield from supervision.look(at_ns, has_changed)
+            stale = {place for place in range(count) if supervision.is_absent(place)}
+            if not stale or not is_known:
+                stale.update(place for place, _, _, _ in self._sources)
         for place in range(count):
             if place not in stale:
                 validity[place] = Validity.FRESH
@@ -235,6 +236,8 @@ class CycleRunner:
             if self._low is not None and not self._supervision.settled:
                 self._supervision.doubt()  # those who were away are seen again: in which state?
             self._low = None
+            if self._supervision.settled:  # who is held in SAFE-OP has shown whether it counts its outputs there
+                self._expected_at_least = min(working_counter, self._found.expected_wkc)
         else:
             self._low = LowWorkingCounter(cycle_index, working_counter, self._expected)
         self._troubled = True
@@ -268,12 +271,15 @@ class CycleRunner:
         return AgedOutputs(names, max(self._ages.age(place) or 0 for place in aged))
 
     def _expect(self) -> None:
-        """A SubDevice held in SAFE-OP may stop counting its outputs; that is no low counter."""
+        """A SubDevice held in SAFE-OP may stop counting its outputs; that is no low counter.
+
+        One that goes on counting must not hide somebody else who is missing.
+        """
         expected = self._found.expected_wkc
         for place, wanted in enumerate(self._supervision.wanted):
             if wanted is AlState.SAFE_OP:
                 expected -= min(_OUTPUT_INCREMENT, self._plan.subdevices[place].expected_wkc)
-        self._expected = max(0, expected)
+        self._expected = max(0, expected, self._expected_at_least)
 
     # req: REQ_0331
     def _report_fault(self, cycle_index: int, phase_wait_ns: int | None, error: ConnectorError) -> None:
@@ -322,6 +328,7 @@ class CycleRunner:
         self._supervision.restart()
         self._low = self._trouble_ns = None
         self._troubled = True
+        self._expected_at_least = 0
         self._expect()
 
 

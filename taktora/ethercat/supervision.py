@@ -43,6 +43,7 @@ class AlSupervision:
         self._job: Steps[None] | None = None
         self._hurried = False
         self._is_sure = False
+        self._is_outdated = self._has_changed = False
         self._looked_ns = 0
         self.due_ns = 0
         """When :meth:`step` has something to do."""
@@ -70,7 +71,7 @@ class AlSupervision:
 
     def restart(self) -> None:
         """The segment has been brought up: everybody is in OP."""
-        self._hurried = False
+        self._hurried = self._is_outdated = False
         self.stop()
         for place in range(len(self.wanted)):
             self.wanted[place] = self._found[place] = AlState.OP
@@ -96,20 +97,27 @@ class AlSupervision:
             # A lost frame shows in the next exchange; here it only ends this look.
             self._end()
 
-    def look(self, now_ns: int, has_changed: bool) -> Steps[None]:
+    def look(self, now_ns: int, has_changed: bool) -> Steps[bool]:
         """Read all states, unless that was done a moment ago and nothing has changed since.
 
         A look takes as long as several exchanges; in a row of low counters that would take the cycle away from those
-        who are well. What is under way goes first, its result counts.
+        who are well. What is under way goes first. Returns whether the states known are those behind the counter: a
+        look that was begun before it changed, or that failed, does not say who is missing now.
         """
-        if self._job is not None or not (has_changed or now_ns >= self._looked_ns + REPAIR_NS):
-            return
-        self._looked_ns = now_ns
-        self._is_sure = False
-        try:
-            self.note((yield from self._driver.survey()))
-        except ConnectorError:
-            return
+        if self._job is not None:
+            if has_changed:
+                self._is_outdated = self._has_changed = True
+        elif has_changed or self._is_outdated or (self.settled and now_ns >= self._looked_ns + REPAIR_NS):
+            self._looked_ns = now_ns
+            self._is_sure, self._is_outdated = False, True
+            try:
+                self.note((yield from self._driver.survey()))
+                self._is_outdated = False
+            except ConnectorError:
+                return False
+            if not self.settled:  # from here on it is the steps that look, and put right what they find
+                self.due_ns = min(self.due_ns, now_ns + REPAIR_NS)
+        return not self._is_outdated
 
     def note(self, states: tuple[SubDeviceState, ...]) -> None:
         """Take what a survey found; positions that are not in the plan are no concern."""
@@ -148,7 +156,9 @@ class AlSupervision:
         self.settled = self._found == self.wanted
 
     def _put_right(self) -> Steps[None]:
+        self._has_changed = False
         self.note((yield from self._driver.survey()))
+        self._is_outdated = self._has_changed
         self._is_sure = True
         for place, wanted in enumerate(self.wanted):
             if self._found[place] not in (wanted, AlState.NONE):

@@ -8,6 +8,7 @@ from taktora.connector.health import Degraded
 from taktora.errors import ConfigurationError
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.health import AgedOutputs
+from taktora.ethercat.image import Validity
 from taktora.ethercat.local import OutputStage
 from taktora.ethercat.options import SliceCopy
 from taktora.ethercat.output_age import OutputAges
@@ -271,3 +272,24 @@ def test_a_long_list_of_aged_subdevices_is_cut() -> None:
     reason = AgedOutputs(tuple(f"'d{number}'" for number in range(6)), 4)
 
     assert str(reason).startswith("outputs of 'd0', 'd1', 'd2', 'd3' and 2 more not renewed for 4 cycles")
+
+
+@pytest.mark.verifies("REQ_8150", "REQ_0264", "REQ_0319")
+def test_who_vanishes_is_missed_although_one_held_in_safe_op_goes_on_counting_its_outputs() -> None:
+    bench = BusBench(make_plan(INPUTS, DRIVE))
+    bench.run_cycles(1)
+    bench.run_cycles(1, renew=_LIVE[1:])
+    bench.run_cycles(20)  # held in SAFE-OP, and the counter is still 4 of 4
+
+    bench.mock.set_state(0x1001, AlState.NONE)
+    bench.mock.with_wkc_sequence([3] * 5)
+    bench.run_cycles(5)
+
+    assert {record.validity for record in bench.seen.records[-5:]} == {bytes((Validity.STALE, Validity.FRESH))}
+    assert not any(record.wc_ok for record in bench.seen.records[-5:])
+
+    bench.mock.set_state(0x1001, AlState.OP)
+    bench.run_cycles(10, renew=_LIVE[1:])
+
+    assert bench.seen.records[-1].validity == bytes((Validity.FRESH, Validity.FRESH))
+    assert bench.seen.texts[-1] == "Up"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taktora.connector.health import Degraded
-from taktora.ethercat.driver import AlState, Emergency
+from taktora.ethercat.driver import AlState, Emergency, Steps
 from taktora.ethercat.health import LowWorkingCounter, NotOperational
 from taktora.ethercat.image import Validity
 from taktora.ethercat.pdo import SubDeviceMap
@@ -185,6 +185,43 @@ def test_a_row_of_equal_low_counters_is_looked_into_when_it_changes_and_every_10
 
 
 @pytest.mark.verifies("REQ_0264")
+def test_who_vanishes_while_another_one_is_asked_back_to_op_is_not_taken_for_fresh() -> None:
+    clock = ManualClock()
+    plan = make_plan(INPUTS, DRIVE)
+    slow = _SlowRequests.for_plan(plan, clock=clock)
+    bench = BusBench(plan, slow, clock=clock)
+    bench.run_cycles(1)
+    bench.mock.set_state(0x1003, AlState.SAFE_OP)
+    bench.mock.with_default_cycle_wkc(2)
+    bench.run_cycles(120)
+    assert bench.seen.records[-1].validity == bytes((_FRESH, _STALE))
+
+    asked = len(slow.state_requests)
+    bench.mock.set_state(0x1001, AlState.NONE)
+    bench.mock.with_default_cycle_wkc(1)
+    bench.run_cycles(20)
+
+    assert (asked, len(slow.state_requests)) == (1, 1), "the request is still under way"
+    assert {record.validity for record in bench.seen.records[-20:]} == {bytes((_STALE, _STALE))}
+    bench.mock.set_state(0x1001, AlState.OP)
+    bench.mock.set_state(0x1003, AlState.OP)
+    bench.mock.with_default_cycle_wkc(4)
+    bench.run_cycles(300)
+    assert bench.seen.records[-1].validity == bytes((_FRESH, _FRESH))
+    assert bench.seen.texts[-1] == "Up"
+
+
+class _SlowRequests(MockBusDriver):
+    """A request for a state takes 200 ms."""
+
+    def request_state(self, address: int, state: AlState) -> Steps[bool]:
+        self.state_requests.append((address, state))
+        for _ in range(100):
+            yield self._clock.now_ns() + 2 * MS  # type: ignore[union-attr]
+        return False
+
+
+@pytest.mark.verifies("REQ_0264")
 def test_inputs_that_never_came_are_not_stale_but_never_seen() -> None:
     bench = BusBench()
     bench.mock.set_state(0x1003, AlState.NONE)
@@ -308,6 +345,19 @@ def test_a_counter_that_stays_low_for_the_timeout_has_the_segment_brought_up_aga
     bench.run_until_ns(32 * MS)
     assert bench.mock.recover_calls == 1
     assert [text.partition(":")[0] for text in bench.seen.texts][:4] == ["Up", "Degraded", "Connecting", "Up"]
+
+
+@pytest.mark.verifies("REQ_0319", "REQ_0331")
+def test_one_that_fell_back_with_a_low_counter_is_asked_to_op_before_the_segment_is_brought_up_again() -> None:
+    bench = BusBench(make_plan(low_counter_timeout_ns=1000 * MS))
+    bench.run_cycles(5)
+    bench.mock.set_state(0x1003, AlState.SAFE_OP)
+    bench.mock.with_default_cycle_wkc(4)
+
+    bench.run_cycles(200)
+
+    assert bench.mock.state_requests[:1] == [(0x1003, AlState.OP)]
+    assert bench.mock.recover_calls == 0
 
 
 @pytest.mark.verifies("REQ_0331")
