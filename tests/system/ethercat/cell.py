@@ -41,6 +41,10 @@ LONG_OBJECT: Final = 0x2000
 PARAMETER: Final = 0x8010
 FRAME_TIMEOUT_US: Final = 45_000
 """Generous, because this machine may be busy; below the watchdogs' 50 ms."""
+STEPPED_FRAME_TIMEOUT_US: Final = 200_000
+"""For a driver that is stepped in the test's own process, which has no priority."""
+STEPPED_FTTI_MS: Final = 4000.0
+"""Likewise: watchdogs of 2 s do not bite when this process is away for a while."""
 
 WATCHED: Final[dict[str, Any]] = {"sm_watchdog_enabled": True}
 FIXED: Final = MailboxSpec(pdo_assign=False)

@@ -17,7 +17,7 @@ from taktora.ethercat.soem import SoemDriver
 from taktora.ethercat.soem_options import SoemOptions
 from taktora_hil.rig_ethercat import EthercatRig, why_no_rig
 from tests.system.ethercat import cell as cell_module
-from tests.system.ethercat.cell import FRAME_TIMEOUT_US, plan_of
+from tests.system.ethercat.cell import STEPPED_FRAME_TIMEOUT_US, STEPPED_FTTI_MS, plan_of
 
 
 class Cell(NamedTuple):
@@ -45,12 +45,20 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
 
 @pytest.fixture
+def stepped_cell(tmp_path: Path) -> Iterator[Cell]:
+    """The cell for a driver that is stepped in the test's own process."""
+    spec = cell_module.cell(tmp_path, ftti_ms=STEPPED_FTTI_MS)
+    with EthercatRig(spec, folder=tmp_path) as rig:
+        yield Cell(rig, spec, plan_of(rig, spec))
+
+
+@pytest.fixture
 def make_driver() -> Iterator[MakeDriver]:
     """Make drivers in this process, closed at the end."""
     with ExitStack() as stack:
 
         def make(plan: BusPlan, **options: Any) -> SoemDriver:
-            driver = SoemDriver(plan, SoemOptions(**{"frame_timeout_us": FRAME_TIMEOUT_US, **options}))
+            driver = SoemDriver(plan, SoemOptions(**{"frame_timeout_us": STEPPED_FRAME_TIMEOUT_US, **options}))
             stack.callback(driver.close)
             return driver
 

@@ -11,7 +11,7 @@ import pytest
 from taktora.ethercat.network import EthercatBusSpec, SdoSpec
 from taktora_hil.rig_ethercat import EthercatRig
 from taktora_sim.ethercat.devices.terminals import coupler, digital_inputs
-from tests.system.ethercat.cell import LONG_OBJECT, axis, cell, plan_of, run
+from tests.system.ethercat.cell import LONG_OBJECT, STEPPED_FTTI_MS, axis, cell, plan_of, run
 from tests.system.ethercat.conftest import MakeDriver
 
 pytestmark = pytest.mark.world("rig")
@@ -38,7 +38,7 @@ def test_a_bring_up_by_soem_and_a_thousand_cycles_hold_no_malformed_packet(
     tmp_path: Path, make_driver: MakeDriver, tshark: str
 ) -> None:
     recording = tmp_path / "cell.pcapng"
-    spec = cell(tmp_path)
+    spec = cell(tmp_path, ftti_ms=STEPPED_FTTI_MS)
     with EthercatRig(spec, folder=tmp_path, record=recording) as rig:
         driver = make_driver(plan_of(rig, spec))
         run(driver.bring_up())
@@ -64,7 +64,8 @@ def test_startup_sdos_come_first_then_each_assignment_is_cleared_filled_and_coun
         SdoSpec(index=0x6060, type="i8", value=-1),
     )
     spec = EthercatBusSpec(
-        devices=(coupler("coupler"), digital_inputs("di8"), axis("axis1", startup_sdos=startup), axis("axis2"))
+        ftti_ms=STEPPED_FTTI_MS,
+        devices=(coupler("coupler"), digital_inputs("di8"), axis("axis1", startup_sdos=startup), axis("axis2")),
     )
     with EthercatRig(spec, folder=tmp_path, record=recording) as rig:
         run(make_driver(plan_of(rig, spec)).bring_up())
