@@ -53,7 +53,7 @@ def build() -> App:
 
     sequence = Sequence(PERIOD_S)
 
-    @app.cyclic(on=axis.cycle, budget_us=300)
+    @app.cyclic(on=axis.cycle, budget_us=1000)
     def control(ctx: Context) -> None:
         before = sequence.step
         seen = axis.inputs
@@ -66,7 +66,7 @@ def build() -> App:
         lamps.outputs = sequence.lamps(sensors.inputs)
         tell(ctx, before)
 
-    @app.cyclic(on=axis.cycle, budget_us=100)
+    @app.cyclic(on=axis.cycle, budget_us=500)
     def plot(_ctx: Context) -> None:
         seen = axis.inputs
         position.set(seen.position)

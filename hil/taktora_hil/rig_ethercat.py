@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -167,6 +167,8 @@ class EthercatRig:
         folder: Folder that paths inside ``spec`` are relative to.
         seed: Seed of the World behind the segment.
         plan: Fault plan of that World; times count from its start.
+        plants: What the devices move, by label, as ``[ethercat.BUS.plant.LABEL]`` of a bench file says it.
+        plants_folder: Folder of that bench file.
         record: pcapng file to write.
         interface: Name of the near end of the cable; one of its own unless given.
         priority: SCHED_FIFO priority of the segment's process, where the system allows it: hardware is never late
@@ -181,6 +183,8 @@ class EthercatRig:
         folder: Path | None = None,
         seed: int = 0,
         plan: Path | None = None,
+        plants: Mapping[str, Mapping[str, object]] | None = None,
+        plants_folder: Path | None = None,
         record: Path | None = None,
         interface: str | None = None,
         priority: int | None = 60,
@@ -197,6 +201,8 @@ class EthercatRig:
             "folder": str((folder or Path()).absolute()),
             "seed": seed,
             "plan": None if plan is None else str(plan.absolute()),
+            "plants": {label: dict(settings) for label, settings in (plants or {}).items()},
+            "plants_folder": str((plants_folder or Path()).absolute()),
             "record": None if record is None else str(record.absolute()),
             "priority": priority,
         }

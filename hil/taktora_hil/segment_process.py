@@ -28,6 +28,7 @@ import msgspec
 from taktora.ethercat.network import EthercatBusSpec
 from taktora.executor.attributes import ThreadAttributes, apply_attributes
 from taktora_sim.ethercat.application import Application
+from taktora_sim.ethercat.backend import attach_plants
 from taktora_sim.ethercat.devices import build_segment
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.serve import ControlChannel, open_interface, serve
@@ -93,6 +94,7 @@ def main() -> int:
     plan = None if wanted["plan"] is None else FaultPlan.load(Path(wanted["plan"]))
     with World(wanted["seed"], name=wanted["bus"], plan=plan) as world, open_interface(wanted["interface"]) as end:
         segment = build_segment(world, wanted["bus"], spec, folder=Path(wanted["folder"]))
+        attach_plants(segment, wanted["plants"], Path(wanted["plants_folder"]))
         if wanted["record"] is not None:
             _record(segment, Path(wanted["record"]))
         control = RigControl(segment, reads, sys.stdout.fileno())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taktora.cli.ethercat import refusals
+
+if TYPE_CHECKING:
+    from taktora.app.machine import Machine
 
 __all__ = ["app"]
 
@@ -27,6 +30,9 @@ def _group() -> None:
 def ethercat(
     machine: Annotated[Path, typer.Argument(metavar="MACHINE.YAML", help="Machine file.")],
     bus: Annotated[str | None, typer.Option(help="EtherCAT bus of it (default: the only one).")] = None,
+    bench: Annotated[
+        Path | None, typer.Option(help="Bench file whose plants stand behind the devices.", metavar="FILE")
+    ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="Fault plan; its times count from the start.", metavar="FILE")
     ] = None,
@@ -51,12 +57,27 @@ def ethercat(
         name = loaded.chosen_ethercat_bus(bus, f"{machine}, --bus")
         spec = loaded.ethercat_bus(name, "--bus")
         rig = EthercatRig(
-            spec, name, folder=machine.parent, seed=seed, plan=plan, record=record, interface=keep_interface
+            spec,
+            name,
+            folder=machine.parent,
+            seed=seed,
+            plan=plan,
+            plants=None if bench is None else _plants(bench, loaded, name),
+            plants_folder=None if bench is None else bench.parent,
+            record=record,
+            interface=keep_interface,
         )
         with rig:
             for line in _how_to_use(rig.interface, name, machine, len(spec.devices)):
                 typer.echo(line)
             _wait(rig)
+
+
+def _plants(bench: Path, machine: Machine, bus: str) -> dict[str, dict[str, bool | int | float | str]]:
+    """Return what a bench file puts behind the devices of a bus."""
+    from taktora.app.bench import EthercatBacking, load_bench
+
+    return load_bench(bench, machine).ethercat.get(bus, EthercatBacking()).plant
 
 
 def _how_to_use(interface: str, bus: str, machine: Path, count: int) -> list[str]:
