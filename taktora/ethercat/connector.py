@@ -100,6 +100,8 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
             self.safe_outputs,
             options.cycle_time_ns,
             lambda text: runtime.recorder.event(text, "warning"),
+            runtime.clock.unix_ns,
+            options.ftti_ns // 2,
             BusCycleTelemetry(len(self.layout.subdevices), options.telemetry_window),
         )
         self.image: ImagePort | None = None

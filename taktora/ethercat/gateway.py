@@ -14,13 +14,13 @@ from taktora.connector.errors import Disconnected
 from taktora.connector.health import ConnectorHealth, ConnectorHealthKind
 from taktora.connector.link import InboundChannel, Link
 from taktora.connector.routing import Routing
-from taktora.errors import BackPressure, ConnectorError
+from taktora.errors import BackPressure, ConnectorError, NotReady
 from taktora.ethercat.driver import Emergency
 from taktora.ethercat.image import CycleRecord, CyclicBus, SubDeviceImage, Validity
 from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePublisher, ImageRouting
 from taktora.ethercat.routing import EthercatRouting
 from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
-from taktora.ethercat.telemetry import BusCycleTelemetry, CycleObserver
+from taktora.ethercat.telemetry import BusCycleObservation, BusCycleTelemetry, CycleObserver
 from taktora.executor import ExecutableItem
 from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
 
@@ -46,12 +46,16 @@ class PacedBus(CyclicBus, Protocol):
 
 
 class SliceWrite(NamedTuple):
-    """One payload on its way into the output image: which SubDevice, which bits, and the bytes that hold them."""
+    """One payload on its way into the output image: which SubDevice, which bits, and the bytes that hold them.
+
+    ``sent_ns`` is the UNIX time at which the application has sent it.
+    """
 
     position: int
     bit_offset: int
     bit_length: int
     payload: bytes
+    sent_ns: int
 
 
 class Alive(NamedTuple):
@@ -95,6 +99,8 @@ class EthercatLinkDriver:
         outputs: What the output image starts from: the safe values.
         period_ns: Cycle time.
         tell: Takes what is worth reading: emergencies of SubDevices.
+        unix_ns: UNIX time, of the clock with which the application stamps what it sends.
+        stale_after_ns: What the application has sent longer ago says nothing of it now: it renews no outputs.
         telemetry: Folds the cycles; one for as many SubDevices as the bus's layout has.
     """
 
@@ -104,6 +110,8 @@ class EthercatLinkDriver:
         outputs: bytes,
         period_ns: int,
         tell: Callable[[str], object],
+        unix_ns: Callable[[], int],
+        stale_after_ns: int,
         telemetry: BusCycleTelemetry | None = None,
     ) -> None:
         self.bus: Final = bus
@@ -124,6 +132,9 @@ class EthercatLinkDriver:
         """Each called with every observation, in the gateway's executor."""
         self._image_outputs: RawChannelReader | None = None
         self._tell = tell
+        self._unix_ns = unix_ns
+        self._stale_after_ns = stale_after_ns
+        self._newest_cycle = -1
         self._link: BusLink | None = None
         self._exchanging = False
         self._resumed_at: int | None = None
@@ -183,17 +194,18 @@ class EthercatLinkDriver:
                 link.gate.await_ready(_NOT_IN_OP)
 
     # req: REQ_0326
-    def compose(self, routing: Routing, sample: RawSample, payload: memoryview) -> BusMessage:  # noqa: ARG002
-        if isinstance(routing, ImageRouting):
-            return ImageOutput.read(payload, len(self.layout.subdevices))
-        if isinstance(routing, AliveRouting):
-            return Alive(bytes(payload))
+    def compose(self, routing: Routing, sample: RawSample, payload: memoryview) -> BusMessage:
+        if isinstance(routing, ImageRouting | AliveRouting):
+            if not self._exchanging or self._is_stale(sample.timestamp_ns):
+                raise NotReady(f"{self.link.place}: it came too late, or the bus does not exchange process data now")
+            is_image = isinstance(routing, ImageRouting)
+            return ImageOutput.read(payload, len(self.layout.subdevices)) if is_image else Alive(bytes(payload))
         assert isinstance(routing, EthercatRouting)
         if len(payload) < routing.byte_length:
             needed, found = routing.byte_length, len(payload)
             raise SliceOverflow(routing.bit_offset, routing.bit_length, needed, found, f"the payload for {routing}")
         place = self.layout.by_address[routing.subdevice_address]
-        return SliceWrite(place.position, routing.bit_offset, routing.bit_length, bytes(payload))
+        return SliceWrite(place.position, routing.bit_offset, routing.bit_length, bytes(payload), sample.timestamp_ns)
 
     # req: REQ_0326, REQ_0328, REQ_8150
     def transmit(self, message: BusMessage) -> None:
@@ -207,15 +219,17 @@ class EthercatLinkDriver:
             if not self._exchanging:
                 raise BackPressure(f"{self.link.place}: the bus does not exchange process data now; try again later")
             self._write(message)
-            renewed[message.position] = self._by_slice[message.position] = 1
+            self._by_slice[message.position] = 1
+            # What has waited is the newest command, but a sign of life must say that somebody stands behind it.
+            renewed[message.position] = not self._is_stale(message.sent_ns)
             self._silent[message.position] = 0
             self.bus.stage_outputs(self.outputs, renewed)
             renewed[message.position] = 0
         elif not self._exchanging:
             return  # an answer to inputs from before the outage: there will be newer ones
         elif isinstance(message, ImageOutput):
-            if self._resumed_at is None or message.answers_cycle < self._resumed_at:
-                return  # likewise
+            if self._resumed_at is None or not self._resumed_at <= message.answers_cycle <= self._newest_cycle:
+                return  # likewise, or from before the start of this gateway
             for span in self._spans.get(message.renewed) or self._spans_of(message.renewed):
                 self.outputs[span] = message.outputs[span]
             self.bus.stage_outputs(self.outputs, message.renewed)
@@ -229,11 +243,14 @@ class EthercatLinkDriver:
             self._note_emergency(message)
             return
         self.cycles += 1
+        self._newest_cycle = message.cycle_index
         if self.image is not None:
             self.image.publish(message)
-        seen = self.telemetry.record(message)
-        for observer in self.observers:
-            observer(seen)
+        self.telemetry.record(message)
+        if self.observers:
+            seen = BusCycleObservation.of(message)
+            for observer in self.observers:
+                observer(seen)
         if message.wire_round_ns is None:
             self._exchanging, self._resumed_at = False, None
             return
@@ -273,7 +290,13 @@ class EthercatLinkDriver:
         reader = self._image_outputs
         assert reader is not None
         while (received := reader.try_recv()) is not None:
+            if self._is_stale(received[0].timestamp_ns):
+                continue
             self.transmit(ImageOutput.read(received[1], len(self.layout.subdevices)))
+
+    def _is_stale(self, sent_ns: int) -> bool:
+        """Whether something was sent so long ago that its application may be dead by now (this gateway stood still)."""
+        return self._unix_ns() - sent_ns > self._stale_after_ns
 
     def _publish_cuts(self, record: CycleRecord) -> None:
         inputs, validity = record.inputs, record.validity

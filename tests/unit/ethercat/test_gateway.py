@@ -234,6 +234,73 @@ def test_what_was_left_by_an_application_that_went_silent_is_not_revived() -> No
         assert rig.bus.output("lamps") == b"\x01\x00"
 
 
+@pytest.mark.verifies("REQ_8150")
+def test_outputs_that_answer_no_cycle_of_this_gateway_are_refused() -> None:
+    with Rig() as rig:
+        port = rig.connector.open_image([1])
+        rig.start().run_ms(5.5)
+        port.outputs[0:4] = b"\x11\x11\x11\x11"
+
+        port.cycle_index = 100_000  # computed for a gateway that has been replaced
+        port.commit()
+        rig.run_ms(2)
+
+        assert rig.bus.renewals == []
+        port.take()
+        port.commit()
+        rig.run_ms(2)
+        assert rig.bus.output("axis1") == b"\x11\x11\x11\x11"
+
+
+@pytest.mark.verifies("REQ_8150")
+def test_what_waited_for_a_gateway_that_stood_still_renews_nothing() -> None:
+    with Rig() as rig:
+        lamp = rig.writer("lamp", rx(0x1002, 0, 8))
+        port = rig.connector.open_image([1])
+        rig.start().run_ms(5.5)
+        lamp.send(b"\x05")
+        rig.run_ms(5)
+        gateway = rig.host.gateway.executor.reactor
+        gateway.hold()  # type: ignore[attr-defined]
+        port.take()
+        port.outputs[0:4] = b"\x11\x11\x11\x11"
+        port.commit()
+        lamp.send(b"\x06")
+        rig.run_ms(20)
+        rig.host.executor.reactor.hold()  # type: ignore[attr-defined]  # the application dies
+        rig.run_ms(200)
+        renewed = len(rig.bus.renewals)
+
+        gateway.release()  # type: ignore[attr-defined]
+        rig.run_ms(20)
+
+        assert not any(map(any, rig.bus.renewals[renewed:]))
+
+
+@pytest.mark.verifies("REQ_8150", "REQ_0323")
+def test_a_slice_that_waited_out_an_outage_is_live_only_if_its_application_still_is() -> None:
+    with Rig() as rig:
+        lamp = rig.writer("lamp", rx(0x1002, 0, 8))
+        rig.start().run_ms(1.5)
+        rig.bus.fails = True
+        rig.run_ms(1)
+        lamp.send(b"\x05")
+        rig.run_ms(300)
+        lamp.send(b"\x07")  # signs of life have not filled the bridge meanwhile
+        rig.run_ms(10)
+        rig.host.executor.reactor.hold()  # type: ignore[attr-defined]  # the application dies
+        rig.run_ms(100)
+        rig.bus.fails = False
+        rig.bus.tell(Up())
+        rig.run_ms(10)
+
+        assert not any(map(any, rig.bus.renewals))
+        rig.host.executor.reactor.release()  # type: ignore[attr-defined]  # not dead, it only hung
+        rig.run_ms(10)
+        assert rig.bus.renewals[-1] == b"\0\0\1\0"
+        assert rig.bus.output("lamps") == b"\x07\x00"
+
+
 @pytest.mark.verifies("REQ_0296")
 def test_what_the_bus_dies_of_ends_the_run() -> None:
     with Rig() as rig:
