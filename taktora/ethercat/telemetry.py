@@ -45,8 +45,8 @@ class BusCycleObservation(NamedTuple):
         stale = len(validity) - validity.count(Validity.FRESH)
         return cls(
             record.cycle_index,
-            _bounded(record.wire_round_ns),
-            _bounded(record.phase_wait_ns),
+            None if record.wire_round_ns is None else _bounded(record.wire_round_ns),
+            None if record.phase_wait_ns is None else _bounded(record.phase_wait_ns),
             stale == 0,
             record.wc_ok,
             stale,
@@ -118,28 +118,30 @@ class BusCycleTelemetry:
         self._stale_runs = [0] * device_count
         self._longest_runs = [0] * device_count
         self._any_run = False
+        self._all_fresh = bytes((Validity.FRESH,)) * device_count
 
-    def record(self, record: CycleRecord) -> BusCycleObservation:
-        """Take one attempt; return what is to be pushed of it."""
-        seen = BusCycleObservation.of(record)
+    def record(self, record: CycleRecord) -> None:
+        """Take one attempt."""
+        _, _, _, validity, wire_ns, phase_ns, wc_ok = record
         self._cycles += 1
-        if not seen.wc_ok:
+        if not wc_ok:
             self._mismatches += 1
-        if seen.wire_round_ns is None:
+        if wire_ns is None:
             self._faults += 1
         else:
-            self._wire.record(seen.wire_round_ns)
-            self._wire_extremes.record(seen.wire_round_ns)
-            if seen.phase_wait_ns is not None:
-                self._phase_extremes.record(seen.phase_wait_ns)
-                self._phase_sum_ns += seen.phase_wait_ns
+            wire_ns = _bounded(wire_ns)
+            self._wire.record(wire_ns)
+            self._wire_extremes.record(wire_ns)
+            if phase_ns is not None:
+                phase_ns = _bounded(phase_ns)
+                self._phase_extremes.record(phase_ns)
+                self._phase_sum_ns += phase_ns
                 self._phase_samples += 1
-        if not seen.all_devices_fresh:
+        if validity != self._all_fresh:
             self._not_all_fresh += 1
-            self._count_runs(record.validity)
+            self._count_runs(validity)
         elif self._any_run:
-            self._count_runs(record.validity)
-        return seen
+            self._count_runs(validity)
 
     def snapshot(self) -> BusCycleSnapshot:
         """Return the aggregates as they are now."""
@@ -173,5 +175,5 @@ class BusCycleTelemetry:
         self._any_run = any(runs)
 
 
-def _bounded(duration_ns: int | None) -> int | None:
-    return None if duration_ns is None else min(max(duration_ns, 0), _U32_MAX)
+def _bounded(duration_ns: int) -> int:
+    return duration_ns if 0 <= duration_ns <= _U32_MAX else min(max(duration_ns, 0), _U32_MAX)

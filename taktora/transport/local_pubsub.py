@@ -134,23 +134,30 @@ class _PublisherBase:
             raise self._refuse()
         self._slot = None
         self._view.release()
-        history, subscribers, reached = self.history, self._service.subscribers, 0
+        subscribers, reached = self._service.subscribers, 0
         with self._lock:
             for subscriber in subscribers:  # offer, in place
                 queue = subscriber.queue
                 if len(queue) < subscriber.capacity:
                     queue.append(slot)
                     reached += 1
-            slot.holders = reached + 1  # the history is one
-            history.append(slot)
-            if len(history) > self._depth:  # give_back, in place
-                oldest = history.popleft()
-                oldest.holders -= 1
-                if not oldest.holders:
-                    oldest.home.append(oldest)
-            if self._delivery != (reached, len(subscribers)):  # one object for all sends that go alike
-                self._delivery = Delivery(reached, len(subscribers))
-            return self._delivery
+            if self._depth:
+                slot.holders = reached + 1  # the history is one
+                history = self.history
+                history.append(slot)
+                if len(history) > self._depth:  # give_back, in place
+                    oldest = history.popleft()
+                    oldest.holders -= 1
+                    if not oldest.holders:
+                        oldest.home.append(oldest)
+            elif reached:
+                slot.holders = reached
+            else:
+                slot.home.append(slot)
+            delivery = self._delivery
+            if delivery[0] != reached or delivery[1] != len(subscribers):  # one object for all sends that go alike
+                self._delivery = delivery = Delivery(reached, len(subscribers))
+            return delivery
 
     def discard(self) -> None:
         slot = self._slot
