@@ -9,6 +9,7 @@ import pytest
 
 from taktora.app.machine import load_machine
 from taktora.errors import ConfigurationError
+from taktora.ethercat import network
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.resolve import resolve, unmapped_gaps
 from taktora.ethercat.watchdog import SmWatchdog
@@ -49,6 +50,15 @@ def test_the_example_means_what_the_table_says(plan: BusPlan) -> None:
 @pytest.mark.verifies("REQ_0837")
 def test_the_example_leaves_no_bit_unnamed(path: Path) -> None:
     assert unmapped_gaps(load_machine(path).ethercat["cell"]) == ()
+
+
+@pytest.mark.verifies("REQ_8152")
+@pytest.mark.parametrize("name", [name for name in network.__all__ if name.endswith("Spec")])
+def test_every_key_is_on_the_page(name: str) -> None:
+    keys = PAGE.partition("\n## All keys\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", keys))
+
+    assert set(getattr(network, name).__struct_fields__) - told == set()
 
 
 @pytest.mark.verifies("REQ_8152", "REQ_8510")
