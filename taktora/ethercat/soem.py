@@ -111,7 +111,7 @@ class SoemDriver:
     def _open(self) -> Any:
         timeouts = self._pysoem.settings.timeouts
         timeouts.ret = self._options.frame_timeout_us
-        timeouts.safe = max(20_000, self._options.frame_timeout_us)
+        timeouts.safe = max(20_000, 3 * self._options.frame_timeout_us)  # a lost frame is sent again within it
         master = self._pysoem.Master()
         try:
             master.open(self._interface)
