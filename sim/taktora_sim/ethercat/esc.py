@@ -172,6 +172,9 @@ class Esc:
 
     def set_window(self, window: RegisterWindow) -> None:
         """Put the registers of the distributed clock in place; without, they do not exist."""
+        if self.window is not None:
+            self.window = window  # it takes the place of another
+            return
         self.window = window
         self._readable[DC_BASE:DC_END] = b"\1" * (DC_END - DC_BASE)
         self._blocks = tuple(sorted((*self._blocks, (DC_BASE, DC_END, self._write_window)), key=lambda each: each[0]))

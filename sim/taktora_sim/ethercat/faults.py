@@ -15,7 +15,8 @@ They share ``commands`` (names of datagram commands with commas between, empty i
 of the frames that match), ``percent`` of them (drawn from ``salt`` alone, so that a saved plan repeats itself under any
 seed).
 
-Kinds of each SubDevice (path ``ethercat/<bus>/<label>``; a device adds its own, see the device library):
+Kinds of each SubDevice (path ``ethercat/<bus>/<label>``; a device adds its own, see the device library, and so does a
+distributed clock: ``drift-clock`` and ``jump-clock``, see :mod:`.dcunit`):
 
 =========================  =========================================================================================
 ``cut-cable``              at ``port``; 0 is the cable towards the MainDevice
@@ -48,6 +49,7 @@ from typing import TYPE_CHECKING
 from taktora.errors import ConfigurationError
 from taktora.ethercat.driver import AlState
 from taktora.ethercat.network import IdentitySpec
+from taktora_sim.ethercat.dcunit import DistributedClock
 from taktora_sim.ethercat.frame import Command, Datagram, FrameError, decode_frame
 from taktora_sim.faults import FaultKind, FaultTarget, Param, Parameters
 from taktora_sim.streams import Stream
@@ -220,6 +222,8 @@ class SubDeviceFaults:
         self._offs = 0
         self._vanished = 0
         kinds = {**self._wire_kinds(), **self._state_kinds(), **self._sii_kinds(), **self._data_kinds()}
+        if isinstance(device.esc.window, DistributedClock):
+            kinds.update(device.esc.window.fault_kinds())
         kinds.update(device.application.fault_kinds())
         self.target: FaultTarget = segment.world.faults.target(device.path, kinds)
 

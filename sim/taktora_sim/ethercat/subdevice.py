@@ -15,6 +15,7 @@ Options of the ESC in ``DeviceSpec.options`` (all devices):
 ``ram_kb``               process RAM in KiB, 8
 ``sii_busy_us``          time of each EEPROM command, 0
 ``hot_connect``          not connected until the segment is told to, false
+``clock_drift_ppm``      how much faster its distributed clock runs than virtual time, 0
 =======================  ==========================================================================================
 """
 

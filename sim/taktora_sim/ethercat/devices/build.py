@@ -10,13 +10,14 @@ from taktora.ethercat.device_objects import build_dictionary
 from taktora.ethercat.dictionary import ObjectDictionary, load_dictionary
 from taktora.ethercat.network import DeviceSpec, EthercatBusSpec
 from taktora.ethercat.sii import build_sii, parse_sii
+from taktora_sim.ethercat.dcunit import DistributedClock
 from taktora_sim.ethercat.devices.analog import AnalogInputs, AnalogOutputs
 from taktora_sim.ethercat.devices.base import SimulatedDevice
 from taktora_sim.ethercat.devices.coupler import Coupler
 from taktora_sim.ethercat.devices.digital import DigitalInputs, DigitalOutputs
 from taktora_sim.ethercat.devices.drive import Cia402Drive
 from taktora_sim.ethercat.devices.generic import GenericDevice
-from taktora_sim.ethercat.devices.options import check_names
+from taktora_sim.ethercat.devices.options import check_names, number
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.subdevice import SubDevice
 
@@ -60,11 +61,15 @@ def build_segment(
     Raises:
         ConfigurationError: a file is missing or damaged, an option is wrong, the topology cannot be.
     """
-    subdevices = [
-        SubDevice(world, f"ethercat/{name}/{device.label}", device, build_device(device, folder), _sii(device, folder))
-        for device in spec.devices
-    ]
+    subdevices = [_subdevice(world, f"ethercat/{name}/{device.label}", device, folder) for device in spec.devices]
     return SimulatedSegment(world, name, subdevices, has_ring=has_ring)
+
+
+def _subdevice(world: World, path: str, spec: DeviceSpec, folder: Path) -> SubDevice:
+    made = SubDevice(world, path, spec, build_device(spec, folder), _sii(spec, folder))
+    if spec.distributed_clock:
+        made.set_window(DistributedClock(world, path, number(spec, "clock_drift_ppm", 0.0)))
+    return made
 
 
 def build_device(spec: DeviceSpec, folder: Path = Path()) -> SimulatedDevice:

@@ -24,6 +24,7 @@ ESC_OPTIONS: Final = frozenset(
         "ram_kb",
         "sii_busy_us",
         "hot_connect",
+        "clock_drift_ppm",
     )
 )
 """What the ESC of every device reads (see :mod:`taktora_sim.ethercat.subdevice`)."""
