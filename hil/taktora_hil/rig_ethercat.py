@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -49,9 +50,7 @@ def why_no_rig() -> str:
     missing = [name for bit, name in names.items() if not held >> bit & 1]
     if missing:
         return f"not run: the EtherCAT rig needs {' and '.join(missing)}; run as root, or under 'unshare -Urn'"
-    try:
-        import pysoem  # noqa: F401
-    except ImportError:
+    if find_spec("pysoem") is None:
         return "not run: the EtherCAT rig needs pysoem; pip install 'taktora[ethercat]'"
     return ""
 
