@@ -58,7 +58,7 @@ class SoemDriver:
     def __init__(self, plan: BusPlan, options: SoemOptions | None = None, clock: Clock | None = None) -> None:
         if not plan.network_interface:
             raise ConfigurationError(
-                "a real EtherCAT bus needs a network interface: name it as nic in the bench file, "
+                "a real EtherCAT bus needs a network interface: name it as interface in the bench file, "
                 "or as default_nic in the machine file"
             )
         self.on_emergency: Callable[[Emergency], None] | None = None
