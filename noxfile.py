@@ -10,7 +10,8 @@ nox.options.sessions = ["sim", "tests", "types", "lint"]
 nox.options.reuse_existing_virtualenvs = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-MAIN_JOB = "examples/battery_monitor/scenario.py"
+MAIN_JOBS = ("battery_monitor", "pick_axis")
+"""Examples whose scenario.py is a main job: CAN, EtherCAT."""
 
 
 def group(name: str) -> list[str]:
@@ -20,16 +21,25 @@ def group(name: str) -> list[str]:
 
 @nox.session
 def sim(session: nox.Session) -> None:
-    """Run the main job: an application on a recorded CAN log in virtual time, repeated with one hash, and its page."""
+    """Run the main jobs: applications on a CAN bus and on EtherCAT in virtual time, each repeated with one hash."""
     session.install("-e", ".[all]")
-    command = ["taktora", "sim", "run", MAIN_JOB, *(session.posargs or ["--report", "reports/battery_monitor"])]
+    for job in MAIN_JOBS:
+        _run_twice(session, job)
+
+
+def _run_twice(session: nox.Session, job: str) -> None:
+    """Run a main job, write its page, and run it again in a fresh process with another hash seed of Python."""
+    scenario, report = f"examples/{job}/scenario.py", f"reports/{job}"
+    command = ["taktora", "sim", "run", scenario, *(session.posargs or ["--report", report])]
     first, second = (
         str(session.run(*command, silent=True, env={"PYTHONHASHSEED": hash_seed})).strip() for hash_seed in ("1", "2")
     )
-    print(first)  # noqa: T201 - what the session is for
+    print(f"== {job} ==\n{first}")  # noqa: T201 - what the session is for
     if _last_line(first) != _last_line(second):
-        session.error(f"the second run differs: {_last_line(second)}; write both with --trace and: taktora sim diff")
-    print(f"repeated in a fresh process with another PYTHONHASHSEED: {_last_line(second)}")  # noqa: T201
+        session.error(
+            f"{job}: the second run differs: {_last_line(second)}; write both with --trace and: taktora sim diff"
+        )
+    print(f"repeated in a fresh process with another PYTHONHASHSEED: {_last_line(second)}\n")  # noqa: T201
 
 
 def _last_line(text: str) -> str:
