@@ -129,3 +129,20 @@ def test_the_rig_runs_without_privileges_in_namespaces_of_its_own() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=55, cwd=root)
 
     assert (done.stdout, done.stderr) == ("can\ncoupler do8\n", "")
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8108")
+def test_plants_of_a_bench_file_stand_behind_the_devices(tmp_path: Path) -> None:
+    (tmp_path / "plant.py").write_text(
+        "from taktora_sim.plants import Sensor\n"
+        "def attach(segment, label, settings):\n"
+        "    Sensor(segment.world, settings['name'], lambda is_on: None)\n"
+    )
+    plants = {"do8": {"kind": "python", "file": "plant.py", "name": "gate"}}
+
+    with EthercatRig(SPEC, plants=plants, plants_folder=tmp_path) as rig:
+        fault = rig.control.inject("plants/gate", "stick-sensor", value=True)
+        with pytest.raises(ConfigurationError, match="plants/fence"):
+            rig.control.inject("plants/fence", "stick-sensor")
+
+    assert fault == 1
