@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from math import isfinite
 from typing import Final, Literal, TypeAlias
 
@@ -149,8 +150,7 @@ def _entries(entries: Sequence[EntrySpec], start: int, names: set[str]) -> Itera
         except EntryFault as fault:
             raise EntryFault(fault.text, "entries", number, *fault.keys) from None
         if entry.name is not None:
-            if not entry.name.isidentifier() or entry.name in names:
-                why = "stands twice" if entry.name in names else "is no identifier, as the field of a class must be"
+            if why := _unfit(entry.name, names):
                 raise EntryFault(f"name {entry.name!r} {why}", "entries", number, "name")
             if entry.factor == 0 or not isfinite(entry.factor):
                 raise EntryFault(
@@ -171,6 +171,15 @@ def _entries(entries: Sequence[EntrySpec], start: int, names: set[str]) -> Itera
                 entry.unit,
             )
         start += length
+
+
+def _unfit(name: str, taken: set[str]) -> str:
+    """Return why an entry cannot have this name, "" if it can."""
+    if name in taken:
+        return "stands twice"
+    if iskeyword(name):
+        return "is a word of Python, which no field of a class can be"
+    return "" if name.isidentifier() else "is no identifier, as the field of a class must be"
 
 
 def _padding(entries: Sequence[EntrySpec], start: int) -> Iterator[tuple[int, int]]:

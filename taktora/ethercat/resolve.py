@@ -32,6 +32,8 @@ Where: TypeAlias = Callable[..., str]
 
 _FIRST_MEMORY: Final = 0x1000
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("tx", "rx")
+_PDO_INDICES: Final = {"rx": range(0x1600, 0x1800), "tx": range(0x1A00, 0x1C00)}
+"""Indices of the two kinds of PDO (ETG.1000.6)."""
 _WAYS: Final = {"rx": PdoDirection.RX, "tx": PdoDirection.TX}
 
 
@@ -199,6 +201,15 @@ class _Resolution:
                     self._pdos[position, direction] = placed(device, direction)
                 except EntryFault as fault:
                     raise refuse.BadPdo(place(*fault.keys), fault.text) from None
+                self._check_direction(position, direction)
+
+    def _check_direction(self, position: int, direction: Direction) -> None:
+        """Refuse PDOs under the wrong direction, the usual slip of who sees it from the MainDevice."""
+        what, other = ("an input", "tx") if direction == "rx" else ("an output", "rx")
+        for number, pdo in enumerate(self._pdos[position, direction]):
+            if pdo.index in _PDO_INDICES[other]:
+                text = f"PDO 0x{pdo.index:04X} is {what} of the MainDevice; list it under {other!r}"
+                raise refuse.BadPdo(self._where("devices", position, "pdos", direction, number, "index"), text)
 
     def _check_parent(self, position: int, device: DeviceSpec, ports: dict[tuple[int, int], str]) -> None:
         place = partial(self._where, "devices", position)
@@ -370,7 +381,12 @@ class _Resolution:
             if name not in entries:
                 what = "input" if direction == "tx" else "output"
                 raise refuse.BadCopy(place, f"{name!r} is no {what} entry of {label!r}; {_known(name, entries)}")
-            return position, entries[name].bit_offset, bit_length or entries[name].bit_length
+            longest = entries[name].bit_length
+            if bit_length is not None and bit_length > longest:
+                raise refuse.BadCopy(
+                    place, f"{bit_length} bits are more than the {longest} of {text!r}; shorten the copy"
+                )
+            return position, entries[name].bit_offset, bit_length or longest
         label, colon, offset = text.partition(":")
         if not colon or not offset.isdecimal() or bit_length is None:
             raise refuse.BadCopy(place, f"{text!r} is neither 'label.entry' nor 'label:bit_offset' with a bit_length")

@@ -400,6 +400,26 @@ _SDO = {"index": 0x8010, "type": "i8", "value": 128}
             refuse.SliceOutOfImage,
             "copies/0/source: copy from 'axis1:40' ends at bit 56 and the image has 48",
         ),
+        (
+            _bus(_drive(), copies=[{"source": "axis1.position", "target": "axis1.control", "bit_length": 24}]),
+            refuse.BadCopy,
+            "copies/0/target: 24 bits are more than the 16 of 'axis1.control'",
+        ),
+        (
+            _bus({"label": "a", "pdos": {"tx": [{"index": 0x1600, "bit_length": 8}]}}),
+            refuse.BadPdo,
+            "devices/0/pdos/tx/0/index: PDO 0x1600 is an output of the MainDevice; list it under 'rx'",
+        ),
+        (
+            _bus({"label": "a", "pdos": {"rx": [{"index": 0x1A00, "bit_length": 8}]}}),
+            refuse.BadPdo,
+            "devices/0/pdos/rx/0/index: PDO 0x1A00 is an input of the MainDevice; list it under 'tx'",
+        ),
+        (
+            _bus({"label": "a", "pdos": {"tx": [{"index": 0x1A00, "entries": [_entry("class", "u8")]}]}}),
+            refuse.BadPdo,
+            "devices/0/pdos/tx/0/entries/0/name: name 'class' is a word of Python",
+        ),
     ],
 )
 def test_each_derivable_fault_has_a_named_error_at_its_place(
