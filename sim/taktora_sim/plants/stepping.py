@@ -54,6 +54,11 @@ class LazySteps:
         """Live in ``world`` from now on."""
         self._world, self._now_ns = world, world.now_ns
 
+    @property
+    def rests(self) -> bool:
+        """Nothing changes until it is woken."""
+        return self._rests
+
     def now_ns(self) -> int:
         """Return virtual time."""
         return self._now_ns()

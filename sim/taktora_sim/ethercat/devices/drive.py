@@ -65,7 +65,6 @@ _CALM_NS: Final = 100_000_000
 _STOP_LIMIT_S: Final = 2.0
 """A ramp that has not brought the axis to rest so long after its end is taken as ended."""
 _MS: Final = 1_000_000
-_LOW_LIMIT_INPUT, _HIGH_LIMIT_INPUT = 0x1, 0x2
 _SIGNED: Final = frozenset(
     (
         od.MODE,
@@ -117,13 +116,13 @@ class Cia402Drive(SimulatedDevice):
         """Object 0x603F."""
         self.faults = DriveFaults(self)
         self._ready_at = 0
-        self._is_lost = False
+        self._is_lost = self._is_shown = False
         self._stopping: Ramp | None = None
         self._stop_steps = 0
         self._word = self._offset = 0
         self._is_beyond = False
         self._beyond_steps = self._last_frame_ns = self._cycle_ns = 0
-        self._feedback = Feedback(objects, self.input_data, self.inputs_by_name.values(), self._is_forced, self._draw)
+        self._feedback = Feedback(self, self.inputs_by_name.values(), self._is_forced, self._draw)
         self.mode = od.Mode.NONE
         """Object 0x6061."""
         self._operation: Operation = Operation(self)
@@ -141,13 +140,13 @@ class Cia402Drive(SimulatedDevice):
     def position(self) -> int:
         """What the encoder shows, in increments, without the limit of 32 bits."""
         self._advance()
-        return round(self.servo.seen_position * self.increments_per_unit) + self._offset
+        return self.shown_position()
 
     @property
     def statusword(self) -> int:
         """Object 0x6041 now."""
         self._advance()
-        return self._statusword()
+        return self.shown_statusword()
 
     def mount(self, parameters: AxisParameters) -> Axis:
         """Put another axis behind the drive, and return it; the old one's listeners stay with the old one."""
@@ -207,7 +206,7 @@ class Cia402Drive(SimulatedDevice):
         self.power.reset()
         self._ready_at = self._steps.number + self._start_steps
         self._wake()
-        self._show()
+        self._feedback.show_all()
 
     def outputs(self, data: memoryview) -> None:
         self._advance()
@@ -234,13 +233,15 @@ class Cia402Drive(SimulatedDevice):
 
     def inputs(self, data: memoryview) -> bool:
         self._advance()
-        self._show()
+        if not self._is_shown:
+            self._feedback.show_mapped()
+            self._is_shown = self._steps.rests
         return super().inputs(data)
 
     def refresh(self, index: int, subindex: int) -> None:
         super().refresh(index, subindex)
         self._advance()
-        self._show()
+        self._feedback.show_all()
 
     def check_object(self, index: int, subindex: int, value: bytes) -> int:
         if index == od.MODE and int.from_bytes(value, "little", signed=True) not in MODE_KINDS:
@@ -261,12 +262,17 @@ class Cia402Drive(SimulatedDevice):
 
     def show(self, entry: NamedEntry) -> None:
         if self._feedback.renew(entry.index) and not self._is_forced(entry):
-            self._show()
+            self._feedback.show_all()
         else:
             super().show(entry)
 
     def fault_kinds(self) -> Mapping[str, FaultKind]:
         return {**super().fault_kinds(), **self.faults.kinds()}
+
+    def _rebuild(self) -> None:
+        super()._rebuild()
+        self._feedback.find_mapped()
+        self._is_shown = False
 
     # --- PowerHost ----------------------------------------------------------------------------------------------
 
@@ -470,36 +476,31 @@ class Cia402Drive(SimulatedDevice):
 
     def _wake(self) -> None:
         """Go on with the steps, and tell of the way of the axis while it moves, if anybody listens."""
+        self._is_shown = False
         self._steps.is_watched = bool(self.axis.listeners)
         self._steps.wake()
 
     # --- inside: what is shown ------------------------------------------------------------------------------------
 
-    def _show(self) -> None:
-        servo, scale, has_torque = self.servo, self.increments_per_unit, self.power.state.has_torque
-        position = round(servo.seen_position * scale) + self._offset
-        reference = servo.reference
-        demand = round(reference.position * scale) + self._offset if has_torque else position
-        rated = self.axis.parameters.rated_force
-        give = self._feedback.give
-        give(od.STATUSWORD, self._statusword())
-        give(od.POSITION, position)
-        give(od.VELOCITY, round(servo.seen_velocity * scale))
-        give(od.MODE_DISPLAY, self.mode)
-        give(od.ERROR_CODE, self.error_code)
-        give(od.POSITION_DEMAND, demand)
-        give(od.VELOCITY_DEMAND, round(reference.velocity * scale) if has_torque else 0)
-        give(od.FOLLOWING_ERROR, demand - position if self._operation.is_supervised else 0)
-        give(od.TORQUE, round(servo.force / rated * 1000.0))
-        switches = (_LOW_LIMIT_INPUT if self.axis.at_low_switch else 0) | (
-            _HIGH_LIMIT_INPUT if self.axis.at_high_switch else 0
-        )
-        give(od.DIGITAL_INPUTS, switches)
+    def shown_position(self) -> int:
+        """Return what the encoder shows, as of the last step."""
+        return round(self.servo.seen_position * self.increments_per_unit) + self._offset
+
+    def shown_demand(self) -> int:
+        """Return where the axis is to be; where it is while it has no torque."""
+        if not self.power.state.has_torque:
+            return self.shown_position()
+        return round(self.servo.reference.position * self.increments_per_unit) + self._offset
+
+    def shown_following_error(self) -> int:
+        """Return demand less position, 0 in modes that control no position."""
+        return self.shown_demand() - self.shown_position() if self._operation.is_supervised else 0
 
     def _is_forced(self, entry: NamedEntry) -> bool:
         return bool(self._forced.get(entry.name))
 
-    def _statusword(self) -> int:
+    def shown_statusword(self) -> int:
+        """Return object 0x6041 as of the last step."""
         state = self.power.state
         word = int(state) | _REMOTE
         if state is not PowerState.NOT_READY:
