@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -257,13 +257,17 @@ class SimReactor:
         elif self._waiting:
             self._advance(self._take_fired())
 
-    def _take_fired(self) -> list[int]:
+    def _take_fired(self) -> Sequence[int]:
         self._woken = False
-        fired, self._fired = self._fired, []
-        fired.sort()
+        fired = self._fired
+        if not fired:
+            return ()
+        self._fired = []
+        if len(fired) > 1:
+            fired.sort()
         return fired
 
-    def _advance(self, fired: list[int] | None) -> None:
+    def _advance(self, fired: Sequence[int] | None) -> None:
         """Run the loop to its next unanswered request; None starts it."""
         loop = self._loop
         if loop is None:
@@ -305,10 +309,11 @@ class SimReactor:
         if self._held:
             self._put_off = self._put_off or self._on_timer
             return
-        if not self._waiting or self._deadline_ns is None:
+        deadline_ns = self._deadline_ns
+        if not self._waiting or deadline_ns is None:
             return
-        if self._deadline_ns > self.clock.now_ns():
-            self._arm(self._deadline_ns)
+        if deadline_ns > self._now_ns():
+            self._arm(deadline_ns)
         elif self._is_idle:
             self._advance(self._take_fired())
 

@@ -192,14 +192,29 @@ class Dbc:
         return None
 
 
-class _Field(NamedTuple):
-    """One signal bound to a place in a class."""
+class _Received(NamedTuple):
+    """One signal bound to a place in a class, as decoding wants it; ``plain`` is neither signed nor a float."""
 
     signal: DbcSignal
     place: int
     convert: Callable[[float], Any] | None
+    is_motorola: bool
+    shift: int
     mask: int
     plain: bool
+    factor: float
+    offset: float
+
+
+class _Sent(NamedTuple):
+    """One signal bound to a field of a class, as encoding wants it."""
+
+    signal: DbcSignal
+    field: str
+    is_motorola: bool
+    shift: int
+    mask: int
+    has_steps: bool
     low: float
     high: float
 
@@ -207,24 +222,40 @@ class _Field(NamedTuple):
 class _Binding:
     """The compiled way between one class and one message."""
 
-    __slots__ = ("_fields", "_has_motorola", "_is_multiplexed", "_make", "_names", "message")
+    __slots__ = ("_has_motorola", "_is_multiplexed", "_length", "_make", "_names", "_received", "_sent", "message")
 
     def __init__(self, message: DbcMessage, cls: type[Any]) -> None:
         names = _field_names(cls)
         _check_names(message, cls, names)
         hints = typing.get_type_hints(cls)
         self.message = message
-        self._fields = tuple(
-            _Field(
+        self._received = tuple(
+            _Received(
                 signal,
                 names.index(signal.field),
                 _converter(message, signal, cls, hints[signal.field]),
+                signal.is_motorola,
+                signal.shift,
                 (1 << signal.bits) - 1,
                 not signal.is_float and not signal.is_signed,
+                signal.factor,
+                signal.offset,
+            )
+            for signal in message.signals
+        )
+        self._sent = tuple(
+            _Sent(
+                signal,
+                signal.field,
+                signal.is_motorola,
+                signal.shift,
+                (1 << signal.bits) - 1,
+                not signal.is_float,
                 *signal.limits,
             )
             for signal in message.signals
         )
+        self._length = message.length_bytes
         self._has_motorola = any(signal.is_motorola for signal in message.signals)
         self._is_multiplexed = any(signal.multiplexer for signal in message.signals)
         self._make = _maker(cls, names)
@@ -233,17 +264,18 @@ class _Binding:
     def decode(self, payload: bytes) -> Any:
         little = int.from_bytes(payload, "little")
         big = int.from_bytes(payload, "big") if self._has_motorola else 0
-        values: list[Any] = [None] * len(self._fields)
+        values: list[Any] = [None] * len(self._received)
         raws: dict[str, int] = {}
-        for signal, place, convert, mask, plain, _, _ in self._fields:
-            raw = (big if signal.is_motorola else little) >> signal.shift & mask
-            if self._is_multiplexed:
+        is_multiplexed = self._is_multiplexed
+        for signal, place, convert, is_motorola, shift, mask, plain, factor, offset in self._received:
+            raw = (big if is_motorola else little) >> shift & mask
+            if is_multiplexed:
                 if signal.multiplexer is not None and raws.get(signal.multiplexer, -1) not in signal.present_at:
                     continue
                 raws[signal.name] = raw
-            value = raw * signal.factor + signal.offset if plain else signal.raw_to_physical(raw)
+            value = raw * factor + offset if plain else signal.raw_to_physical(raw)
             values[place] = value if convert is None else convert(value)
-        return self._make(values)
+        return self._make(*values)
 
     def fault_of(self, value: Any) -> str:
         """Return which field of ``value`` is no number."""
@@ -255,21 +287,22 @@ class _Binding:
     def encode(self, value: Any) -> bytes:
         little = big = 0
         raws: dict[str, int] = {}
-        for signal, place, _, mask, _, low, high in self._fields:
-            physical = getattr(value, self._names[place])
-            if self._is_multiplexed and not self._is_present(signal, raws, physical):
+        is_multiplexed = self._is_multiplexed
+        for signal, field, is_motorola, shift, mask, has_steps, low, high in self._sent:
+            physical = getattr(value, field)
+            if is_multiplexed and not self._is_present(signal, raws, physical):
                 continue
-            if signal.is_float or not low <= physical <= high:
-                raw = signal.physical_to_raw(physical)
-            else:
+            if has_steps and low <= physical <= high:
                 raw = signal.steps(physical) & mask
-            if self._is_multiplexed:
-                raws[signal.name] = raw
-            if signal.is_motorola:
-                big |= raw << signal.shift
             else:
-                little |= raw << signal.shift
-        length = self.message.length_bytes
+                raw = signal.physical_to_raw(physical)
+            if is_multiplexed:
+                raws[signal.name] = raw
+            if is_motorola:
+                big |= raw << shift
+            else:
+                little |= raw << shift
+        length = self._length
         if not self._has_motorola:
             return little.to_bytes(length, "little")
         return (little | int.from_bytes(big.to_bytes(length, "big"), "little")).to_bytes(length, "little")
@@ -554,11 +587,12 @@ def _refuse_hint(message: DbcMessage, signal: DbcSignal, cls: type[Any], hint: A
     )
 
 
-def _maker(cls: type[Any], names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+def _maker(cls: type[Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Return what builds a ``cls`` from its field values in order: the class itself where it can."""
     parameters = inspect.signature(cls).parameters.values()
     if any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
-        return lambda values: cls(**dict(zip(names, values, strict=True)))
-    return lambda values: cls(*values)
+        return lambda *values: cls(**dict(zip(names, values, strict=True)))
+    return cls
 
 
 def _length_text(message: DbcMessage, found: int) -> str:

@@ -165,7 +165,8 @@ class Sources:
     def collect_rung(self, now_ns: int, ready: list[Task]) -> None:
         """Let each alarm ring whose instant has come, and add its task."""
         for alarm, task in self._alarms:
-            if alarm.due_ns is None or alarm.due_ns > now_ns:
+            due_ns = alarm.due_ns
+            if due_ns is None or due_ns > now_ns:
                 continue
             alarm.due_ns, alarm.rung = None, True
             if not task.pending:
@@ -182,8 +183,9 @@ class Sources:
             if due_ns is None or deadline.due_ns < due_ns:
                 due_ns = deadline.due_ns
         for alarm, _task in self._alarms:
-            if alarm.due_ns is not None and (due_ns is None or alarm.due_ns < due_ns):
-                due_ns = alarm.due_ns
+            rings_ns = alarm.due_ns
+            if rings_ns is not None and (due_ns is None or rings_ns < due_ns):
+                due_ns = rings_ns
         return due_ns
 
     def _of_listener(self, listener: ListenerPort) -> _Source:

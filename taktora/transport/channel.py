@@ -162,32 +162,34 @@ class SequenceCheck:
     differs either; otherwise the writer restarted.
     """
 
-    __slots__ = ("_expected", "_mark", "gaps", "repeats", "sink")
+    __slots__ = ("expected", "gaps", "mark", "repeats", "sink")
 
     def __init__(self, sink: IntegritySink | None = None) -> None:
         self.gaps = 0
         self.repeats = 0
         self.sink = sink
-        self._expected = -1
-        self._mark: object = None
+        self.expected = -1
+        """The number that comes next; -1 before the first."""
+        self.mark: object = None
+        """What tells the last envelope from another one of its number."""
 
     def passes(self, number: int, mark: object) -> bool:
         """Take note of one envelope; False if it repeats the last one. ``mark`` tells two of equal number apart."""
-        expected = self._expected
+        expected = self.expected
         if number != expected and expected >= 0:
-            if number == expected - 1 and mark == self._mark:
+            if number == expected - 1 and mark == self.mark:
                 self._report_repeat(number)
                 return False
             if number > expected:
                 self._report_gap(number)
-        self._expected = number + 1
-        self._mark = mark
+        self.expected = number + 1
+        self.mark = mark
         return True
 
     def _report_gap(self, number: int) -> None:
         self.gaps += 1
         if self.sink is not None:
-            self.sink("gap", f"{number - self._expected} envelopes missing before number {number}")
+            self.sink("gap", f"{number - self.expected} envelopes missing before number {number}")
 
     def _report_repeat(self, number: int) -> None:
         self.repeats += 1
@@ -251,9 +253,15 @@ class EnvelopeReader:
             fields = accept(view)
             if fields is None or fields[3] > self.max_payload_size:
                 self._count_corrupt(view)
-            elif self._sequence.passes(fields[0], fields[5]):
-                self.view = view
-                return fields
+                continue
+            number, sequence = fields[0], self._sequence
+            if number == sequence.expected:  # passes, in place
+                sequence.expected = number + 1
+                sequence.mark = fields[5]
+            elif not sequence.passes(number, fields[5]):
+                continue
+            self.view = view
+            return fields
 
     def _count_corrupt(self, view: memoryview) -> None:
         self.crc_errors += 1

@@ -254,7 +254,8 @@ class SimulatedCanBus:
         start_ns, bits, frame, hidden, senders, rx_id = current
         self.frames += 1
         self._load.add(start_ns, self._free_at_ns)
-        stamped = _new_tuple(CanFrame, (*frame[:5], now_ns))
+        can_id, data, extended, remote, dlc, _ = frame
+        stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns))
         for node in senders:
             node.complete(stamped, rx_id)
         for observer in self._observers:
