@@ -60,5 +60,5 @@ def why_no_injector(faults: Sequence[str], environment: Mapping[str, str]) -> st
     if not faults:
         return ""
     bench = the_bench(environment)
-    name = repr(bench.bench) if bench is not None else "without a bench file"
-    return f"not run: no injector for {', '.join(faults)} on bench {name}"
+    where = f"bench {bench.bench!r}" if bench is not None else f"this bench ({BENCH} is not set)"
+    return f"not run: no injector for {', '.join(faults)} on {where}"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taktora_hil.arming import ARMED
+from taktora.errors import ConfigurationError
+from taktora_hil.arming import ARMED, BENCH
 from taktora_hil.fingerprint import fingerprint
 from taktora_hil.fixtures import FIXTURE_GATES, ethercat_bus, ethercat_machine, real_segment
 from taktora_hil.worlds import GATED_WORLD, WORLDS, Needs, UnknownWorld, parse_worlds, why_not_run
@@ -120,7 +121,10 @@ def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
         needs = _needs(item, []) or Needs()
         world = next((name for name in needs.worlds if name in selected), needs.worlds[0])
     item.user_properties.append(("world", world))
-    reason = why_not_run(world, selected, needs, os.environ)
+    try:
+        reason = why_not_run(world, selected, needs, os.environ)
+    except ConfigurationError as error:  # a bench file that cannot be used
+        raise pytest.UsageError(f"{BENCH}={os.environ.get(BENCH)}: {error}") from error
     if reason:
         item.add_marker(pytest.mark.skip(reason=reason), append=False)
     elif world != "sim":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,9 +51,12 @@ def ethercat(
     and goes with this command.
     """
     from taktora.app.machine import load_machine
-    from taktora_hil.rig_ethercat import EthercatRig
+    from taktora.errors import ConfigurationError
+    from taktora_hil.rig_ethercat import EthercatRig, why_no_rig
 
     with refusals():
+        if reason := why_no_rig():
+            raise ConfigurationError(reason.removeprefix("not run: "))
         loaded = load_machine(machine)
         name = loaded.chosen_ethercat_bus(bus, f"{machine}, --bus")
         spec = loaded.ethercat_bus(name, "--bus")
@@ -70,7 +74,8 @@ def ethercat(
         with rig:
             for line in _how_to_use(rig.interface, name, machine, len(spec.devices)):
                 typer.echo(line)
-            _wait(rig)
+            if not _wait_for_ctrl_c(lambda: rig.is_alive):
+                raise ConfigurationError("the segment's process has ended; its standard error says why")
 
 
 def _plants(bench: Path, machine: Machine, bus: str) -> dict[str, dict[str, bool | int | float | str]]:
@@ -96,16 +101,11 @@ def _how_to_use(interface: str, bus: str, machine: Path, count: int) -> list[str
     ]
 
 
-def _wait(rig: object) -> None:
-    """Wait for Ctrl-C; fail if the segment ends before."""
-    from taktora.errors import ConfigurationError
-    from taktora_hil.rig_ethercat import EthercatRig
-
-    assert isinstance(rig, EthercatRig)
+def _wait_for_ctrl_c(is_alive: Callable[[], bool]) -> bool:
+    """Return True at Ctrl-C, False when there is nothing to wait for any more."""
     try:
-        while rig.is_alive:
+        while is_alive():
             time.sleep(_POLL_S)
     except KeyboardInterrupt:
-        typer.echo("")
-        return
-    raise ConfigurationError("the segment's process has ended; its standard error says why")
+        return True
+    return False
