@@ -157,30 +157,3 @@ def test_what_cannot_be_served_is_refused_in_one_sentence(options: tuple[str, ..
         _out, error = process.communicate(timeout=PATIENCE_S)
 
     assert (process.returncode, error) == (2, text)
-
-
-_UNPRIVILEGED = """
-import os, sys
-import taktora_hil.rig_ethercat, taktora.app.machine, taktora.ethercat.resolve
-from typer.testing import CliRunner
-from taktora_hil.cli.rig import app
-os.setgroups([])
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
-result = CliRunner().invoke(app, ["ethercat", sys.argv[1]])
-sys.stderr.write(result.stderr)
-sys.exit(result.exit_code)
-"""
-
-
-@pytest.mark.verifies("REQ_8505", "REQ_8510")
-def test_without_privileges_the_command_says_what_is_missing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _UNPRIVILEGED, str(MACHINE)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-
-    assert done.returncode == 2
-    assert done.stderr == (
-        "Error: the EtherCAT rig needs CAP_NET_ADMIN and CAP_NET_RAW and CAP_SYS_ADMIN; run as root, or under "
-        "'unshare -Urn'\n"
-    )

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from taktora.errors import ConfigurationError
 from taktora.ethercat.network import EthercatBusSpec
 from taktora_hil import rig_ethercat
+from taktora_hil.cli.rig import app
 
 _UNPRIVILEGED = """
 import os
@@ -46,3 +48,12 @@ def test_another_platform_is_the_reason_for_not_running(monkeypatch: pytest.Monk
 def test_the_control_is_there_inside_the_block_only() -> None:
     with pytest.raises(ConfigurationError, match="use it as a context manager"):
         _ = rig_ethercat.EthercatRig(EthercatBusSpec()).control
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8510")
+def test_the_command_says_why_this_machine_cannot_have_a_rig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    refused = CliRunner().invoke(app, ["ethercat", "machine.yaml"])
+
+    assert (refused.exit_code, refused.stderr) == (2, "Error: the EtherCAT rig needs Linux, this is win32\n")
