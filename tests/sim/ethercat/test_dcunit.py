@@ -164,6 +164,24 @@ def test_a_loop_that_gets_no_more_frames_goes_on_with_the_speed_it_has_learnt() 
     assert abs(clock.local_ns(world.now_ns()) - begin - world.now_ns()) < 2 * US, "without the loop it were 200 us"
 
 
+def test_a_difference_is_made_up_for_once_whatever_happens_on_the_way() -> None:
+    def at_last(pauses_ns: tuple[int, ...]) -> int:
+        world, clock = _clock()
+        begin = clock.local_ns(0)
+        clock.write(0x10, begin.to_bytes(8, "little"), 0)
+        world.run_for(MS)
+        clock.write(0x10, (begin + MS - 16 * US).to_bytes(8, "little"), MS)
+        for pause_ns in pauses_ns:
+            world.run_for(pause_ns)
+            clock.fault_kinds()["drift-clock"].start({"ppm": 0.0})
+        return clock.local_ns(S) - begin - S
+
+    undisturbed = at_last(())
+
+    assert undisturbed == pytest.approx(-US - 16 * US / 1024 * 999, abs=2)
+    assert abs(at_last((MS // 2, MS // 4, MS, 5 * MS)) - undisturbed) <= 1
+
+
 def test_writing_the_speed_counter_forgets_what_was_learnt() -> None:
     world, clock = _clock(200.0)
     begin = clock.local_ns(0)

@@ -369,6 +369,19 @@ def test_outputs_that_come_back_do_not_start_the_drive_again(rig: Rig) -> None:
     assert rig.state is PowerState.SWITCH_ON_DISABLED
 
 
+@pytest.mark.verifies("REQ_8105")
+def test_outputs_that_come_back_unchanged_are_obeyed(rig: Rig) -> None:
+    rig.esc.go(AlState.OP)
+    rig.world.run_for(100 * MS)
+    rig.go(0x06)
+    rig.drive.safe_outputs("SyncManager watchdog expired")
+    lost = rig.state
+
+    rig.cycle(2)
+
+    assert (lost, rig.state) == (PowerState.SWITCH_ON_DISABLED, PowerState.READY)
+
+
 def test_power_lost_takes_the_torque_away_and_the_position_is_known_afterwards() -> None:
     rig = Rig(axis=AxisParameters(load=-100.0, brake_force=0.0), outputs_lost="none").enable()
 
