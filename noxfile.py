@@ -57,6 +57,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def rig(session: nox.Session) -> None:
+    """Run the EtherCAT suite with SOEM on a rig of this machine; where it cannot be, every test is 'not run: why'."""
+    session.install("-e", ".[all]", *group("test"))
+    results = "reports/results/rig.json"
+    folders = session.posargs or ["tests/contract/ethercat", "tests/system/ethercat"]
+    try:
+        session.run("pytest", "--world", "rig", "-n", "0", "--trace-results", results, *folders)
+    finally:
+        session.run("taktora", "trace", "report")
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check all types with mypy --strict."""
     session.install("-e", ".[all]", *group("types"))
