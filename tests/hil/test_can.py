@@ -1,34 +1,20 @@
-"""The CAN seam on a real SocketCAN interface (``CAN_TEST_IFACE``, for example vcan0): ten frames, and the contract."""
+"""The CAN driver on a real SocketCAN interface (``CAN_TEST_IFACE``, for example can0), or on the rig's: ten frames."""
 
 from __future__ import annotations
-
-import os
-import time
-from collections.abc import Callable
 
 import pytest
 
 from taktora.can import CanFrame
 from taktora.can.socketcan import SocketCanInterface
-from tests.contract.can.interface_checks import CHECKS, Pair, Received
+from tests.contract.can.interface_checks import Received
+from tests.real_can import GATE, wait_for
 
-pytestmark = [pytest.mark.gate("CAN_TEST_IFACE")]
-
-
-def _interfaces() -> tuple[SocketCanInterface, SocketCanInterface]:
-    name = os.environ["CAN_TEST_IFACE"].split(",")[0]
-    return SocketCanInterface(name), SocketCanInterface(name)
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
+pytestmark = [pytest.mark.world("rig", "hil"), pytest.mark.gate(GATE)]
 
 
 @pytest.mark.realizes("TEST_0512")
-def test_ten_frames_arrive_byte_for_byte() -> None:
-    sender, receiver = _interfaces()
+def test_ten_frames_arrive_byte_for_byte(can_interfaces: tuple[str, ...]) -> None:
+    sender, receiver = SocketCanInterface(can_interfaces[0]), SocketCanInterface(can_interfaces[0])
     received = Received()
     frames = [CanFrame(0x100 + number, bytes((number, number + 1)), extended=number % 2 == 1) for number in range(10)]
 
@@ -37,21 +23,9 @@ def test_ten_frames_arrive_byte_for_byte() -> None:
     try:
         for frame in frames:
             sender.send(frame)
-        _wait_for(lambda: len(received.frames) == len(frames))
+        wait_for(lambda: len(received.frames) == len(frames))
     finally:
         sender.close()
         receiver.close()
 
     assert received.frames == frames
-
-
-@pytest.mark.verifies("REQ_0602", "REQ_0622")
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-def test_contract(check: Callable[[Pair], None]) -> None:
-    left, right = _interfaces()
-
-    try:
-        check(Pair(left, right, lambda: time.sleep(0.2), lambda: None))
-    finally:
-        left.close()
-        right.close()

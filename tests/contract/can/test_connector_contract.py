@@ -1,4 +1,4 @@
-"""The framework's connector kit, run against the CAN connector on the mock and on the simulated bus."""
+"""The framework's connector kit, run against the CAN connector: on the simulated bus or SocketCAN, and on the mock."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from taktora.can import (
     CanRouting,
     can_channel,
 )
+from taktora.can.socketcan import SocketCanInterface
 from taktora.errors import StackError
+from taktora.runtime import Runtime
 from taktora.testing.check_connector import CONNECTOR_CHECKS, ConnectorBench, run_check
 from taktora.testing.mock_can import MockCanInterface
 from taktora_sim.can import SimulatedCanBus, SimulatedCanInterface
+from taktora_hil.rig_can import CanRig
 from taktora_sim.world import World
+from tests.patience import PATIENCE_S
+from tests.real_can import GATE, open_hearing_itself, send_raw
 from tests.unit.can.support import MS, BytesCodec, FixedPolicy
 
 _ID = CanId(0x123)
@@ -31,22 +36,21 @@ def _value(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
 
-def _bench(world: World, interface: CanInterface, **means: Any) -> ConnectorBench:
+def _bench(runtime: Runtime, interface: CanInterface, **means: Any) -> ConnectorBench:
     iface = CanIface("can0")
     options = CanConnectorOptions(
         ifaces=(iface,), reconnect_policy=lambda _random: FixedPolicy(20 * MS), recovery_window_ns=50 * MS
     )
-    connector = CanConnector(world.runtime, options, [interface], BytesCodec())
+    connector = CanConnector(runtime, options, [interface], BytesCodec())
     channel = can_channel("loop", CanRouting(iface, _ID))
     return ConnectorBench(
-        runtime=world.runtime,
+        runtime=runtime,
         connector=connector,
         outbound=channel,
         inbound=channel,
         value_type=bytes,
         value=_value,
         oversize=bytes(9),
-        close=world.close,
         **means,
     )
 
@@ -69,8 +73,9 @@ def _mock_bench() -> ConnectorBench:
             world.call_after(1 * MS, lambda: drain_slowly(rounds - 1))
 
     return _bench(
-        world,
+        world.runtime,
         mock,
+        close=world.close,
         flood=flood,
         break_link=break_link,
         restore_link=lambda: None,
@@ -123,6 +128,17 @@ class _Breakable(SimulatedCanInterface):
         super().send(frame)
 
 
+class _BreakableSocket(SocketCanInterface):
+    """A real one, broken likewise."""
+
+    is_broken = False
+
+    def send(self, frame: CanFrame) -> None:
+        if self.is_broken:
+            raise RuntimeError("driver bug")
+        super().send(frame)
+
+
 def _simulated_bench() -> ConnectorBench:
     world = World(1)
     bus = SimulatedCanBus(world, "vehicle", 1_000_000)
@@ -135,8 +151,9 @@ def _simulated_bench() -> ConnectorBench:
         interface.is_broken = True
 
     return _bench(
-        world,
+        world.runtime,
         interface,
+        close=world.close,
         break_link=lambda: node.set_up(False),
         restore_link=lambda: node.set_up(True),
         stall=babbler.start,
@@ -145,10 +162,46 @@ def _simulated_bench() -> ConnectorBench:
     )
 
 
-@pytest.mark.verifies("REQ_0600", "REQ_0604", "REQ_0607", "REQ_0608", "REQ_0633", "REQ_0635")
-@pytest.mark.parametrize("make", [_mock_bench, _simulated_bench], ids=["mock", "sim"])
+def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
+    """The real driver on an interface; only a rig's may be taken down, plugged and flooded."""
+    runtime = Runtime.system(transport="inprocess")
+    interface = _BreakableSocket(name, make_bus=open_hearing_itself)
+
+    def break_stack() -> None:
+        interface.is_broken = True
+
+    means: dict[str, Any] = {"break_stack": break_stack, "within_s": PATIENCE_S / 8, "close": runtime.close}
+    if rig is not None:
+        means |= {
+            "break_link": lambda: rig.set_up(name, False),
+            "restore_link": lambda: rig.set_up(name, True),
+            "stall": lambda: rig.plug(name),
+            "unstall": lambda: rig.unplug(name),
+            "flood": lambda frames: send_raw(name, _ID.value, _value(7), frames),
+        }
+    return _bench(runtime, interface, **means)
+
+
+_KIT = pytest.mark.verifies("REQ_0600", "REQ_0607", "REQ_0608", "REQ_0633", "REQ_0635")
+
+
+@_KIT
+@pytest.mark.gate(GATE)
 @pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
-def test_kit(make: Any, name: str) -> None:
-    if not run_check(name, make):
-        assert name == "inbound saturation", f"the {name} check has no means"
-        assert make is _simulated_bench
+def test_kit(name: str, world_name: str, request: pytest.FixtureRequest) -> None:
+    if world_name == "sim":
+        assert run_check(name, _simulated_bench) is (name != "inbound saturation")
+        return
+    interface = request.getfixturevalue("can_interfaces")[0]
+    rig: CanRig | None = request.getfixturevalue("can_rig") if world_name == "rig" else None
+    if rig is not None:
+        interface = rig.interfaces[0]
+    if not run_check(name, lambda: _socketcan_bench(interface, rig)):
+        pytest.skip(f"not run: a bench has no means for the {name} check")
+
+
+@_KIT
+@pytest.mark.verifies("REQ_0604")
+@pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
+def test_kit_on_the_mock(name: str) -> None:
+    assert run_check(name, _mock_bench)

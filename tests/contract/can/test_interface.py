@@ -1,4 +1,4 @@
-"""One contract, every back-end of the CAN seam: scripted mock, simulated node, SocketCAN over python-can."""
+"""One contract, every back-end of the CAN seam: simulated node or SocketCAN, by the world; and the stand-ins of both."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from taktora.testing.mock_can import MockCanInterface
 from taktora_sim.can import SimulatedCanBus
 from taktora_sim.world import World
 from tests.contract.can.interface_checks import CHECKS, Pair
+from tests.real_can import GATE, Fence, FencedInterface
 from tests.unit.can.fake_bus import FakeBus
 
 _channels = count()
@@ -34,7 +35,7 @@ def _simulated_pair() -> Pair:
     return Pair(left, right, lambda: world.run_for(1_000_000), world.close)
 
 
-def _socketcan_pair() -> Pair:
+def _fake_socketcan_pair() -> Pair:
     channel, buses = f"contract-{next(_channels)}", list[FakeBus]()
 
     def make_bus(_name: str) -> FakeBus:
@@ -55,16 +56,41 @@ def _socketcan_pair() -> Pair:
     return Pair(left, right, settle, close)
 
 
-_PAIRS = {"mock": _mock_pair, "sim": _simulated_pair, "socketcan": _socketcan_pair}
+def _socketcan_pair(interface: str, world: str) -> Pair:
+    fence = Fence(interface, world)
+    left, right = FencedInterface(interface, fence), FencedInterface(interface, fence)
+
+    def close() -> None:
+        left.close()
+        right.close()
+
+    return Pair(left, right, fence.settle, close)
 
 
-@pytest.mark.verifies("REQ_0602", "REQ_0604", "REQ_0622")
-@pytest.mark.parametrize("backend", list(_PAIRS))
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-def test_contract(backend: str, check: Callable[[Pair], None]) -> None:
-    pair = _PAIRS[backend]()
+_STAND_INS = {"mock": _mock_pair, "socketcan over a fake": _fake_socketcan_pair}
+_each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 
+
+def _run(check: Callable[[Pair], None], pair: Pair) -> None:
     try:
         check(pair)
     finally:
         pair.close()
+
+
+@pytest.mark.verifies("REQ_0602", "REQ_0622")
+@pytest.mark.gate(GATE)
+@_each_check
+def test_contract(check: Callable[[Pair], None], world_name: str, request: pytest.FixtureRequest) -> None:
+    if world_name == "sim":
+        _run(check, _simulated_pair())
+    else:
+        interface = request.getfixturevalue("can_interfaces")[0]
+        _run(check, _socketcan_pair(interface, world_name))
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0622")
+@pytest.mark.parametrize("backend", list(_STAND_INS))
+@_each_check
+def test_contract_of_the_stand_ins(backend: str, check: Callable[[Pair], None]) -> None:
+    _run(check, _STAND_INS[backend]())

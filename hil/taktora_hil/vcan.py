@@ -1,0 +1,76 @@
+"""Runs the CAN tests of the rig world on the kernel's virtual CAN: here, or in a guest where this kernel has none.
+
+``python -m taktora_hil.vcan [pytest's arguments]``, from the root of the checkout; other tests than the suite's where
+the arguments name a file. Outcomes go to
+``reports/results/rig-can.json``, a candump log per interface to ``reports/recordings/can``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from taktora.errors import ConfigurationError
+from taktora_hil.guest import Guest, why_no_guest
+from taktora_hil.rig_can import RECORDINGS, why_no_rig
+
+__all__ = ["main", "why_not_run"]
+
+RESULTS: Final = Path("reports/results/rig-can.json")
+SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
+_LIMIT_S: Final = 220.0
+_USAGE: Final = 2
+
+
+# req: REQ_8506
+def main(arguments: Sequence[str], root: Path | None = None) -> int:
+    """Run the suite and return pytest's exit status; 2 with a sentence where neither rig nor guest can be had."""
+    root = (root or Path.cwd()).resolve()
+    reason = why_not_run()
+    if reason:
+        _say(reason)
+        return _USAGE
+    reports = root / "reports"
+    environment = {RECORDINGS: str(reports / "recordings/can"), "PYTHONDONTWRITEBYTECODE": "1"}
+    (root / RESULTS).parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "--world", "rig", "--no-unrun", "rig", "-p", "no:cacheprovider"]
+    command += ["--trace-results", str(root / RESULTS), *([] if _names_tests(arguments, root) else SUITE), *arguments]
+    if not why_no_rig():
+        return subprocess.run(command, cwd=root, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
+    return _in_guest(command, root, reports, environment)
+
+
+def _names_tests(arguments: Sequence[str], root: Path) -> bool:
+    return any((root / argument.partition("::")[0]).exists() for argument in arguments if argument)
+
+
+def why_not_run() -> str:
+    """Return why neither this kernel nor a guest can run the suite, as ``not run: ...``; empty when one can."""
+    here = why_no_rig()
+    return here and why_no_guest()
+
+
+def _in_guest(command: Sequence[str], root: Path, reports: Path, environment: dict[str, str]) -> int:
+    _say(f"{why_no_rig().removeprefix('not run: ')}: booting a guest")
+    begin_s = time.monotonic()
+    guest = Guest(shared=reports, limit_s=_LIMIT_S)
+    try:
+        status = guest.run(command, root, environment)
+    except ConfigurationError as error:
+        _say(str(error))
+        return 1
+    _say(f"Linux {guest.facts['kernel']} in a guest, {time.monotonic() - begin_s:.0f} s from boot to power-off")
+    return status
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"vcan: {text}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
