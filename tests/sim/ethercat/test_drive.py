@@ -791,7 +791,7 @@ def test_a_forced_input_stays_forced_while_the_drive_goes_on(rig: Rig) -> None:
 def test_a_fault_names_what_it_does(rig: Rig) -> None:
     kinds = rig.drive.fault_kinds()
 
-    assert kinds["trip-drive"].sentence({"code": 0x2310}) == "the drive finds error 8976"
+    assert kinds["trip-drive"].sentence({"code": 0x2310}) == "the drive finds error 0x2310"
     with pytest.raises(FaultPlanError):
         rig.fault("trip-drive", code=0)
 

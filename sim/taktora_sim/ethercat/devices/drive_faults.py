@@ -30,7 +30,9 @@ class DriveFaults:
         code = Param(int, default=0x2310, low=1, high=0xFFFF)
         force = Param(float, default=50.0, low=-1e6, high=1e6, unit="N")
         return {
-            "trip-drive": FaultKind(self._begin_cause, self._end_cause, {"code": code}, "the drive finds error {code}"),
+            "trip-drive": FaultKind(
+                self._begin_cause, self._end_cause, {"code": code}, "the drive finds error 0x{code:04X}"
+            ),
             "stick-encoder": _lasting(self._stick, "its encoder stands still"),
             "block-axis": _lasting(lambda by: self._drive.axis.block(by), "its axis is blocked"),
             "load-axis": FaultKind(
