@@ -12,7 +12,7 @@ from sequence import AT_WORK, Step
 
 from taktora_sim.ethercat.backend import segment_of
 from taktora_sim.ethercat.devices import DigitalOutputs, device_of
-from taktora_sim.faults import FaultEntry
+from taktora_sim.faults import FiredFault
 from taktora_sim.report.recorder import Event, Samples
 from taktora_sim.world import World
 
@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
     """How long the carriage went on, until the drive was enabled anew."""
     again_ns: int | None
     """When the machine was at work again; None: not in this run."""
+    homed: bool
+    """Whether the drive has found its reference before that."""
 
 
 class Cell:
@@ -86,20 +88,21 @@ class Cell:
                     stays[-2] = stays[-2]._replace(until_ns=at_ns)
         return stays
 
-    def outcome(self, fault: FaultEntry) -> Outcome:
-        """Return what the application made of a fault that begins at an instant, up to now."""
-        begin_ns = fault.at_ns or 0
+    def outcome(self, fault: FiredFault) -> Outcome:
+        """Return what the application made of a fault, up to now."""
+        begin_ns, name = fault.started_ns, f"{fault.entry.target} {fault.entry.kind}"
         alarm = next((each for each in self._alarms if each.t_ns >= begin_ns), None)
         if alarm is None:
-            return Outcome(f"{fault.target} {fault.kind}", "", None, self.stopping_ns(begin_ns), None)
-        works = (stay.since_ns for stay in self.stays if stay.step in AT_WORK and stay.since_ns > alarm.t_ns)
-        again_ns = next(works, None)
+            return Outcome(name, "", None, self.stopping_ns(begin_ns), None, homed=False)
+        later = [stay for stay in self.stays if stay.since_ns > alarm.t_ns]
+        again_ns = next((stay.since_ns for stay in later if stay.step in AT_WORK), None)
         return Outcome(
-            fault=f"{fault.target} {fault.kind}",
+            fault=name,
             code=alarm.text.partition(":")[0],
             named_ns=alarm.t_ns - begin_ns,
             stopping_ns=self.stopping_ns(begin_ns),
             again_ns=None if again_ns is None else again_ns - begin_ns,
+            homed=any(stay.step is Step.HOMING and stay.since_ns < (again_ns or 0) for stay in later),
         )
 
     @property

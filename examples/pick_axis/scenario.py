@@ -20,19 +20,33 @@ from taktora_sim.world import World
 __all__ = ["scenario"]
 
 RUN_NS = 58 * S
-EXPECTED = ["DRIVE_FAULT", "NO_INPUTS", "GRIPPING_TIMEOUT", "DRIVE_OFF", "EMERGENCY_STOP"]
+HALF_WAY_MM = (PICK_MM + PLACE_MM) / 2
 
 
 def scenario(world: World) -> None:
     """Work for a minute, with an operator, under the fault plan beside this file unless another one was given."""
-    plan = world.faults.propose(FaultPlan.load(Path(__file__).parent / "plan.toml"))
+    world.faults.propose(FaultPlan.load(Path(__file__).parent / "plan.toml"))
     cell = Cell(world, patience_s=1.0)
+    announce_parts(world, cell)
     try:
         world.run_for(RUN_NS)
     finally:  # also when --for ends the run earlier
-        outcomes = [cell.outcome(entry) for entry in plan.entries if (entry.at_ns or 0) < world.now_ns()]
+        outcomes = [cell.outcome(fault) for fault in world.faults.fired]
         print("\n".join(story(cell, outcomes)))
     check(world, cell, outcomes)
+
+
+def announce_parts(world: World, cell: Cell) -> None:
+    """Announce each part when it is half way between chute and belt: the milestones of plan.toml."""
+    announced: set[int] = set()
+
+    def look(position_mm: float) -> None:
+        part = len(cell.plant.gripper.put_down) + 1
+        if part not in announced and cell.plant.gripper.holds_part and position_mm > HALF_WAY_MM:
+            announced.add(part)
+            world.call_soon(lambda: world.milestone(f"part {part} is half way"))
+
+    cell.plant.axis.on_move(look)
 
 
 def story(cell: Cell, outcomes: list[Outcome]) -> Iterator[str]:
@@ -61,24 +75,27 @@ def check(world: World, cell: Cell, outcomes: list[Outcome]) -> None:
         f"{len(placed)} parts, off by at most {max(placed, default=0):.3f} mm",
     )
     enabled_from = {steps[at - 1] for at, step in enumerate(steps) if step is Step.ENABLING}
+    cut_off = [each for each in outcomes if each.code == "NO_INPUTS" and each.again_ns is not None]
     world.check(
-        "PICK_0002, start alone enables the drive, and a drive that was cut off finds its reference anew",
-        enabled_from == {Step.OFF} and steps.count(Step.HOMING) == 2,
+        "PICK_0002, start alone enables the drive, which finds its reference before the work and after it was cut off",
+        enabled_from <= {Step.OFF} and all(each.homed for each in cut_off) and Step.HOMING in steps,
         f"enabled {steps.count(Step.ENABLING)} times, homed {steps.count(Step.HOMING)} times",
     )
-    hang, wire = (next(each for each in outcomes if code in each.code) for code in ("DRIVE_OFF", "EMERGENCY_STOP"))
+    stops = [each for each in outcomes if each.code == "EMERGENCY_STOP"]
     world.check(
         "PICK_0004, the emergency stop is obeyed within 10 ms and the axis at rest within 200 ms",
-        (wire.named_ns or S) <= 10 * MS and wire.stopping_ns <= 200 * MS,
-        f"it took {(wire.named_ns or 0) / MS:.1f} ms and {wire.stopping_ns / MS:.0f} ms",
+        all((each.named_ns or 0) <= 10 * MS and each.stopping_ns <= 200 * MS for each in stops),
+        ", ".join(f"{(each.named_ns or 0) / MS:.1f} ms and {each.stopping_ns / MS:.0f} ms" for each in stops)
+        or "unused",
     )
     world.check(
         "PICK_0005, each trouble is named, and the machine works again after reset and start",
-        [each.code for each in outcomes] == EXPECTED and cell.step in AT_WORK,
-        ", ".join(each.code for each in outcomes),
+        all(each.code and each.again_ns for each in outcomes) and cell.step in AT_WORK,
+        ", ".join(each.code or f"nothing said of {each.fault}" for each in outcomes),
     )
+    hangs = [each for each in outcomes if each.fault.startswith("app/")]
     world.check(
         "PICK_0006, an application that hangs leaves an axis at rest within 200 ms",
-        hang.stopping_ns <= 200 * MS,
-        f"it took {hang.stopping_ns / MS:.0f} ms",
+        all(each.stopping_ns <= 200 * MS for each in hangs),
+        ", ".join(f"{each.stopping_ns / MS:.0f} ms" for each in hangs) or "it did not",
     )

@@ -255,7 +255,9 @@ def test_the_main_job_says_that_its_requirements_hold() -> None:
 
     summary = play(job, PlayOptions(seed=3))
 
+    named = {event.text.partition(":")[0] for event in summary.recorder.events if event.severity == "alarm"}
     assert summary.error == ""
+    assert named >= {"DRIVE_FAULT", "NO_INPUTS", "GRIPPING_TIMEOUT", "DRIVE_OFF", "EMERGENCY_STOP"}
     assert [(check.name[:9], check.ok) for check in summary.recorder.checks] == [
         ("PICK_0001", True),
         ("PICK_0002", True),
