@@ -23,6 +23,7 @@ DEFAULT_WAIT_S: Final = 30.0
 
 _POLL_S: Final = 0.05
 _FOR_ALL_USERS: Final = 0o666
+_SHARED_FOLDER: Final = 0o1777
 
 
 def lease_folder() -> Path:
@@ -86,16 +87,26 @@ class Lease:
 
     def _open(self) -> IO[str]:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o777)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FOR_ALL_USERS)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = self._descriptor()
         except OSError as error:
             raise ConfigurationError(f"{self.path}: the lease cannot be taken ({error.strerror})") from error
-        for path, mode in ((self._folder, 0o777), (self.path, _FOR_ALL_USERS)):  # whatever the umask is
+        for path, mode in ((self._folder, _SHARED_FOLDER), (self.path, _FOR_ALL_USERS)):  # whatever the umask is
             try:
                 path.chmod(mode)
             except PermissionError:
                 pass  # another user made it
         return os.fdopen(descriptor, "r+", encoding="utf-8")
+
+    def _descriptor(self) -> int:
+        """Open the file of whoever made it, or make it: the kernel refuses O_CREAT on a file of another user here."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            for more in (0, os.O_CREAT | os.O_EXCL):
+                try:
+                    return os.open(self.path, flags | more, _FOR_ALL_USERS)
+                except (FileNotFoundError, FileExistsError):
+                    continue  # made or gone in between
 
     def _lock(self, file: IO[str]) -> None:
         import fcntl  # POSIX only

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -27,6 +26,7 @@ import msgspec
 
 from taktora.errors import ConfigurationError
 from taktora.ethercat.network import EthercatBusSpec
+from taktora.extras import missing_text, not_installed
 
 __all__ = ["EthercatRig", "OutputChange", "SegmentControl", "why_no_rig"]
 
@@ -50,9 +50,8 @@ def why_no_rig() -> str:
     missing = [name for bit, name in names.items() if not held >> bit & 1]
     if missing:
         return f"not run: the EtherCAT rig needs {' and '.join(missing)}; run as root, or under 'unshare -Urn'"
-    if find_spec("pysoem") is None:
-        return "not run: the EtherCAT rig needs pysoem; pip install 'taktora[ethercat]'"
-    return ""
+    lacks = not_installed(("pysoem", "simpy"))
+    return f"not run: the EtherCAT rig {missing_text(lacks)}" if lacks else ""
 
 
 class OutputChange(NamedTuple):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_NEEDS: Final = {"sim": ("typer", "rich", "simpy"), "trace": ("typer", "rich")}
+_TYPER: Final = ("typer", "rich")
+_NEEDS: Final = {"sim": (*_TYPER, "simpy")} | dict.fromkeys(("trace", "gateway", "ethercat", "rig", "hil"), _TYPER)
 """Modules that a command of ours imports before it looks at its arguments."""
 
 

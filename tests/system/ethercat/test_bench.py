@@ -101,6 +101,33 @@ def test_the_segment_is_held_by_one_run(
     assert "    FAILED position 2 ('valves'): found vendor 0xbadcafe, product 0x2008" in other.stdout
 
 
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from taktora_hil.ethercat_bench import RealEthercat
+from taktora_hil.leases import Lease
+with Lease(f"ethercat:{sys.argv[1]}"), RealEthercat(Path(sys.argv[2]), sys.argv[1]) as bench:
+    running = bench.open_bus()
+    bench.wait(running, lambda log: log.kinds == ["Up"])
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.verifies("REQ_8508", "REQ_8504")
+def test_a_killed_run_leaves_the_bench_safe_and_free(rig: EthercatRig) -> None:
+    command = [sys.executable, "-c", _HOLDER, rig.interface, str(MACHINE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        assert {device["state"] for device in rig.control.snapshot().values()} == {"OP"}
+        run.kill()
+
+    wait_for(lambda: {device["state"] for device in rig.control.snapshot().values()} == {"INIT"})
+    with Lease(f"ethercat:{rig.interface}", wait_s=5.0):
+        pass
+
+
 @contextmanager
 def rig_command(*options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "taktora.cli.main", "rig", "ethercat", str(MACHINE), *options]

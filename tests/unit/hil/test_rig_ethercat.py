@@ -44,6 +44,17 @@ def test_another_platform_is_the_reason_for_not_running(monkeypatch: pytest.Monk
         rig_ethercat.EthercatRig(EthercatBusSpec()).__enter__()
 
 
+@pytest.mark.verifies("REQ_8507", "REQ_8510")
+@pytest.mark.skipif(rig_ethercat.why_no_rig() != "", reason="not run: this machine cannot have a rig anyway")
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pysoem", None)
+
+    assert rig_ethercat.why_no_rig() == (
+        "not run: the EtherCAT rig needs the module pysoem, which is not installed: python -m pip install "
+        "'taktora[ethercat]', or 'taktora[all]' for everything"
+    )
+
+
 @pytest.mark.verifies("REQ_8505")
 def test_the_control_is_there_inside_the_block_only() -> None:
     with pytest.raises(ConfigurationError, match="use it as a context manager"):
