@@ -10,7 +10,7 @@ from taktora.clock import Clock
 from taktora.codec.base import Codec
 from taktora.errors import CodecError, TaktoraError
 from taktora.transport.base import ListenerPort, ServiceSettings, Transport, event_service_name
-from taktora.transport.channel import EnvelopeReader, IntegritySink
+from taktora.transport.channel import IntegritySink, RawChannelReader
 
 __all__ = ["ChannelReader", "RecvEnvelope"]
 
@@ -85,7 +85,8 @@ class ChannelReader(Generic[T, C_co]):
     ) -> None:
         self._closed, self._on_close = False, on_close
         self._transport, self._clock, self._codec = transport, clock, codec
-        self._envelopes = EnvelopeReader(transport, service, max_payload_size, settings, on_integrity_fault)
+        # The class that gateways use too, since the interpreter's caches are for one class at a time.
+        self._envelopes = RawChannelReader(transport, service, max_payload_size, settings, on_integrity_fault)
         self._listener: ListenerPort | None = None
         self._receive, self._decode = self._envelopes.receive, codec.decode
         self._value_type = value_type

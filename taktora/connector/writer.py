@@ -9,7 +9,7 @@ from taktora.clock import Clock
 from taktora.codec.base import Codec
 from taktora.connector.gate import SendGate
 from taktora.transport.base import ServiceSettings, Transport
-from taktora.transport.channel import EnvelopeWriter, SendOutcome
+from taktora.transport.channel import RawChannelWriter, SendOutcome
 
 __all__ = ["ChannelWriter"]
 
@@ -63,7 +63,8 @@ class ChannelWriter(Generic[T, C_co]):
         gate: SendGate | None = None,
         settings: ServiceSettings = _DEFAULT,
     ) -> None:
-        self._envelopes = EnvelopeWriter(transport, service, max_payload_size, clock, settings)
+        # The class that gateways use too, since the interpreter's caches are for one class at a time.
+        self._envelopes = RawChannelWriter(transport, service, max_payload_size, clock, settings)
         self._gate = SendGate(service) if gate is None else gate
         self._loan, self._publish = self._envelopes.loan, self._envelopes.publish
         self._discard = self._envelopes.discard

@@ -27,7 +27,7 @@ from taktora.connector.routing import Routing
 from taktora.errors import BackPressure
 from taktora.ethercat.image import CycleRecord, ImageLayout, Validity
 from taktora.transport.base import ListenerPort, ServiceSettings, Transport, event_service_name
-from taktora.transport.channel import EnvelopeReader, EnvelopeWriter
+from taktora.transport.channel import RawChannelReader, RawChannelWriter
 
 __all__ = [
     "DEAD_TIME_CYCLES",
@@ -95,7 +95,7 @@ class ImagePublisher:
     def __init__(self, transport: Transport, connector: str, layout: ImageLayout, clock: Clock) -> None:
         self._size = input_record_bytes(layout)
         self._inputs_at = _HEAD_IN.size + len(layout.subdevices)
-        self._writer = EnvelopeWriter(transport, image_in_service(connector), self._size, clock, IMAGE_SETTINGS)
+        self._writer = RawChannelWriter(transport, image_in_service(connector), self._size, clock, IMAGE_SETTINGS)
         self.undelivered = 0
         """Records that an application lost because it did not run for several cycles."""
 
@@ -189,10 +189,10 @@ class ImagePort:
         self._out_size = output_record_bytes(layout)
         self._outputs_at = _HEAD_OUT.size + count
         self.listener: Final[ListenerPort] = transport.listener(event_service_name(image_in_service(connector)))
-        self._reader = EnvelopeReader(
+        self._reader = RawChannelReader(
             transport, image_in_service(connector), input_record_bytes(layout), IMAGE_SETTINGS
         )
-        self._writer = EnvelopeWriter(transport, image_out_service(connector), self._out_size, clock, IMAGE_SETTINGS)
+        self._writer = RawChannelWriter(transport, image_out_service(connector), self._out_size, clock, IMAGE_SETTINGS)
 
     def set_waker(self, waker: Callable[[], None] | None) -> None:
         """Part of a ``CycleSource`` that has no listener; this one has."""

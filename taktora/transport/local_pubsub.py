@@ -154,10 +154,9 @@ class _PublisherBase:
                 slot.holders = reached
             else:
                 slot.home.append(slot)
-            delivery = self._delivery
-            if delivery[0] != reached or delivery[1] != len(subscribers):  # one object for all sends that go alike
-                self._delivery = delivery = Delivery(reached, len(subscribers))
-            return delivery
+            if self._delivery != (reached, len(subscribers)):  # one object for all sends that go alike
+                self._delivery = Delivery(reached, len(subscribers))
+            return self._delivery
 
     def discard(self) -> None:
         slot = self._slot
