@@ -109,6 +109,7 @@ class CycleRunner:
         self._health = BusHealth(listener.on_health, self._now())
         self._found = BringUp(0, 0)
         self._expected = self._expected_at_least = 0
+        self._looked_at: int | None = None
         self._low: LowWorkingCounter | None = None
         self._trouble_ns: int | None = None
         self._troubled = False
@@ -210,14 +211,19 @@ class CycleRunner:
         return self._now()
 
     def _take_what_is_fresh(self, working_counter: int, matches: bool, at_ns: int) -> Steps[bytes]:
-        """Read the inputs of those who took part; on a low counter the AL states say who that is."""
+        """Read the inputs of those who took part; where the counter does not say who that is, the AL states do."""
         supervision, validity = self._supervision, self._validity
         count, stale = len(validity), set[int]()
-        if not matches:
-            has_changed = self._low is None or self._low.observed != working_counter
+        if matches and self._expected == self._found.expected_wkc:
+            self._looked_at = None
+        else:  # low, or a match that proves nothing while somebody is held in SAFE-OP and may count or not
+            has_changed, self._looked_at = self._looked_at != working_counter, working_counter
             is_known = yield from supervision.look(at_ns, has_changed)
-            stale = {place for place in range(count) if supervision.is_absent(place)}
-            if not stale or not is_known:
+            is_missing = supervision.is_silent if matches else supervision.is_absent
+            stale = {place for place in range(count) if is_missing(place)}
+            if matches:
+                stale &= {place for place, _, _, _ in self._sources}
+            if not is_known or not (matches or stale):
                 stale.update(place for place, _, _, _ in self._sources)
         for place in range(count):
             if place not in stale:
@@ -326,7 +332,7 @@ class CycleRunner:
         self._written_live[:] = bytes((2,)) * len(self._written_live)
         self._counter.reset()
         self._supervision.restart()
-        self._low = self._trouble_ns = None
+        self._low = self._trouble_ns = self._looked_at = None
         self._troubled = True
         self._expected_at_least = 0
         self._expect()

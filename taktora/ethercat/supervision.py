@@ -133,6 +133,10 @@ class AlSupervision:
         found = self._found[place]
         return found is not AlState.OP and not (found is AlState.SAFE_OP and self.wanted[place] is AlState.SAFE_OP)
 
+    def is_silent(self, place: int) -> bool:
+        """Whether a SubDevice did not answer, or from a state in which it gives no inputs at all."""
+        return self._found[place] < AlState.SAFE_OP
+
     def complaint(self) -> NotOperational | None:
         """Return the first on the bus that is not in OP though it should be; None if there is none.
 

@@ -293,3 +293,17 @@ def test_who_vanishes_is_missed_although_one_held_in_safe_op_goes_on_counting_it
 
     assert bench.seen.records[-1].validity == bytes((Validity.FRESH, Validity.FRESH))
     assert bench.seen.texts[-1] == "Up"
+
+
+@pytest.mark.verifies("REQ_8150", "REQ_0264")
+def test_who_was_missing_stays_stale_when_the_outputs_of_all_grow_old() -> None:
+    bench = BusBench(make_plan(INPUTS, DRIVE))
+    bench.run_cycles(1)
+    bench.run_cycles(1, renew=_LIVE[1:])
+    bench.mock.set_state(0x1001, AlState.NONE)
+    bench.mock.with_default_cycle_wkc(3)
+    bench.run_cycles(2, renew=_LIVE[1:])
+
+    bench.run_cycles(40)
+
+    assert {record.validity for record in bench.seen.records[-42:]} == {bytes((Validity.STALE, Validity.FRESH))}
