@@ -419,7 +419,9 @@ class World:
     def _step_freely(self, limit: float) -> None:
         """Step until nothing is left to do up to ``limit``: the same loop, with nothing to ask or to wait for."""
         queue, env = self._queue, self.env
-        while queue:
+        while True:  # not "while queue": a loop that is entered once is made fast by Python 3.11 at such a jump only
+            if not queue:
+                return
             entry = heappop(queue)
             if entry[0] > limit:
                 heappush(queue, entry)  # nothing but its key decides where it goes: as if it had stayed
