@@ -165,6 +165,7 @@ class ProcessBus:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                process_group=0,  # Ctrl-C and Ctrl-Z at a terminal are for the parent, from the first moment on
             )
         finally:
             os.close(setup_fd)

@@ -118,6 +118,14 @@ def test_the_driver_runs_in_another_process(buses: list[ProcessBus], log: Path) 
 
 
 @pytest.mark.verifies("REQ_0321", "REQ_8150")
+def test_what_a_terminal_sends_to_the_application_does_not_reach_the_driver(buses: list[ProcessBus], log: Path) -> None:
+    bus, _ = begin(buses, support.factory(log))
+
+    assert bus.pid is not None
+    assert os.getpgid(bus.pid) != os.getpgrp()
+
+
+@pytest.mark.verifies("REQ_0321", "REQ_8150")
 def test_staged_outputs_reach_the_bus_and_come_back_as_inputs(buses: list[ProcessBus], log: Path) -> None:
     bus, listener = begin(buses, support.factory(log))
     listener.wait(lambda got: got.records)
