@@ -34,7 +34,8 @@ from taktora.ethercat.sii import CoeDetails, MailboxProtocol, Sii, SiiPdo, SmTyp
 
 __all__ = ["FoundDevice", "describe_device", "describe_segment", "machine_text", "unwatched", "write_scan"]
 
-_ESC_DEFAULTS: Final = {"fmmus": 16, "sync_managers": 16, "ram_kb": 8}
+_ESC_OPTIONS: Final = (("fmmus", 16, 16), ("sync_managers", 16, 16), ("ram_kb", 8, 60))
+"""Name, default and most of what an ESC says that it has, as options of the simulated device."""
 _LEAST_MAILBOX: Final = 24
 _LONGEST_VALUE_BITS: Final = 64
 _WATCHDOG_TRIGGER: Final = 0x40
@@ -108,8 +109,8 @@ def describe_device(found: FoundDevice, label: str) -> DeviceSpec:
         sii=f"sii/{label}.bin",
         options={
             name: value
-            for (name, default), value in zip(_ESC_DEFAULTS.items(), found.esc, strict=True)
-            if value != default
+            for (name, default, most), value in zip(_ESC_OPTIONS, found.esc, strict=True)
+            if value != default and 1 <= value <= most
         },
     )
 
@@ -228,7 +229,7 @@ def _pdos(found: FoundDevice, sii: Sii, direction: Direction) -> tuple[PdoSpec, 
     dictionary = found.dictionary
     assignment = RX_ASSIGNMENT if direction == "rx" else TX_ASSIGNMENT
     if dictionary is None or assignment not in dictionary:
-        return tuple(_pdo_of_sii(pdo, names) for pdo in listed if pdo.sync_manager is not None)
+        return tuple(_pdo_of_sii(pdo, names) for pdo in listed if pdo.sync_manager is not None and pdo.entries)
     known = {pdo.index: pdo for pdo in listed}
     assigned = (index for index in _values(dictionary, assignment) if index)
     pdos = (_pdo_of_objects(dictionary, index, known.get(index), names) for index in assigned)

@@ -208,6 +208,8 @@ class _Mailbox:
 
     def run(self, dialogue: Dialogue[T]) -> T:
         """Carry out a dialogue. Raises ``StackError`` without an answer, and what the dialogue raises."""
+        while self._fetch() is not None:
+            pass  # what still lies there is no answer to this
         outgoing = next(dialogue)
         while True:
             if outgoing is not None:
@@ -232,10 +234,7 @@ class _Mailbox:
         """Return the next CoE mail that is no emergency."""
         give_up_s = time.monotonic() + _MAIL_PATIENCE_S
         while True:
-            status = self._device.try_register(_SM1_STATUS, 1)
-            found = None
-            if status is not None and status[0] & _MAIL_IS_THERE:
-                found = self._device.try_register(self._place.in_address, self._place.in_bytes)
+            found = self._fetch()
             if found is not None:
                 data = self._coe_of(decode_mail(found))
                 if data is not None:
@@ -244,6 +243,13 @@ class _Mailbox:
                 raise StackError(f"{self._name}: no answer in its mailbox within {_MAIL_PATIENCE_S:g} s")
             else:
                 time.sleep(_POLL_S)
+
+    def _fetch(self) -> bytes | None:
+        """Return the mail that lies in the mailbox, None when it is empty."""
+        status = self._device.try_register(_SM1_STATUS, 1)
+        if status is None or not status[0] & _MAIL_IS_THERE:
+            return None
+        return self._device.try_register(self._place.in_address, self._place.in_bytes)
 
     def _coe_of(self, mail: Mail) -> bytes | None:
         if mail.type == MailboxType.ERROR:

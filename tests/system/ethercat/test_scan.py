@@ -14,6 +14,7 @@ from taktora.ethercat.scan import describe_segment, write_scan
 from taktora.ethercat.scan_diff import differences
 from taktora.ethercat.soem_scan import read_segment
 from taktora_hil.rig_ethercat import EthercatRig
+from taktora_sim.ethercat.devices.terminals import coupler, digital_inputs, digital_outputs, generic
 from tests.system.ethercat.cell import plan_of, run
 from tests.system.ethercat.conftest import Cell, MakeDriver
 
@@ -41,6 +42,34 @@ def test_what_was_scanned_can_be_simulated_and_is_found_to_be_equal(
     assert describe_segment(again) == spec
     assert brought_up == expected
     assert sum(device.dictionary is not None for device in found) == 6
+
+
+@pytest.mark.verifies("REQ_8153")
+def test_branches_clocks_aliases_and_small_controllers_are_found(tmp_path: Path) -> None:
+    devices = (
+        coupler("head"),
+        digital_inputs("upper", 8, parent="head", port=3, options={"fmmus": 3, "sync_managers": 4, "ram_kb": 1}),
+        digital_outputs("behind", 8),
+        generic("lower", 4, 2, parent="head", port=1, distributed_clock=True, station_alias=7),
+    )
+    with EthercatRig(EthercatBusSpec(devices=devices)) as rig:
+        found = read_segment(rig.interface)
+    path = write_scan(tmp_path, found, machine="m", bus="cell")
+    spec = load_machine(path).ethercat["cell"]
+    with EthercatRig(spec, folder=tmp_path) as twin:
+        again = read_segment(twin.interface)
+
+    assert again == found
+    assert [(device.parent, device.port) for device in spec.devices] == [
+        (None, None),
+        ("tk_1100_0", 3),
+        (None, None),
+        ("tk_1100_0", 1),
+    ]
+    assert [device.station_alias for device in spec.devices] == [None, None, None, 7]
+    assert [device.distributed_clock for device in spec.devices] == [False, False, False, True]
+    assert spec.devices[1].options == {"fmmus": 3, "sync_managers": 4, "ram_kb": 1}
+    assert differences(EthercatBusSpec(devices=devices), again) == ()
 
 
 @pytest.mark.verifies("REQ_8153")
