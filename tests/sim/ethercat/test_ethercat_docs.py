@@ -57,6 +57,11 @@ def fits(row: str, said: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, row.split("..."))), said, re.DOTALL) is not None
 
 
+def to_the_ms(story: str) -> str:
+    """Return what a run told with its times cut: a frame more or less in a bring-up makes no other story."""
+    return re.sub(r"(\d\.\d{3})\d{3} s  ", r"\1 s  ", story)
+
+
 @pytest.fixture
 def cell(tmp_path: Path) -> Path:
     """Write the files of the first run and return their folder."""
@@ -74,7 +79,7 @@ def test_the_first_run_prints_what_is_shown(cell: Path) -> None:
 
     done = subprocess.run(command, cwd=cell, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
-    assert done.stdout.startswith(shown)
+    assert to_the_ms(done.stdout).startswith(to_the_ms(shown))
     assert done.stdout.count("\n") == shown.count("\n") + 2, "besides the summary and the hash there is nothing more"
 
 
