@@ -78,6 +78,15 @@ class BusPlan:
         """
         return (self.max_output_age_cycles + 2) * self.cycle_time_ns
 
+    # req: REQ_8150
+    @property
+    def max_output_age_slots(self) -> int:
+        """Most slots of the grid, skipped ones counted, for which outputs that nobody renews stay live.
+
+        Half of the fault-tolerant time, less the slot before the first one counted and the exchange in the last one.
+        """
+        return max(self.max_output_age_cycles, self.ftti_ns // 2 // self.cycle_time_ns - 2)
+
     def layout(self) -> ImageLayout:
         """Return where each SubDevice lies in the process image."""
         return ImageLayout([(sub.address, sub.label, sub.output_bits, sub.input_bits) for sub in self.subdevices])

@@ -102,8 +102,9 @@ class CycleRunner:
         self._outputs: tuple[tuple[int, memoryview, memoryview, bytes], ...] = ()
         self._sources: tuple[tuple[int, memoryview, int, int], ...] = ()
         with_outputs = [place.position for place in layout.subdevices if place.output_bits]
-        self._ages = OutputAges(count, with_outputs, plan.max_output_age_cycles)
+        self._ages = OutputAges(count, with_outputs, plan.max_output_age_cycles, plan.max_output_age_slots)
         self._copies = OutputCopies(plan.copies, layout)
+        self._slots = 1
         self._counter = LowCounterPolicy(plan.degraded_after_cycles)
         self._supervision = AlSupervision(plan, driver, clock)
         self._health = BusHealth(listener.on_health, self._now())
@@ -153,7 +154,7 @@ class CycleRunner:
                 begun_ns = now()
                 if supervision.busy and supervision.due_ns <= begun_ns:
                     begun_ns = self._supervise()
-            scheduler.poll(begun_ns)
+            self._slots = 1 + (scheduler.poll(begun_ns) or 0)
             phase_wait_ns = begun_ns - arrived_ns if due_ns > arrived_ns else None
             self._compose()
             index = self.cycle_index
@@ -182,7 +183,7 @@ class CycleRunner:
         """Write the outputs of the coming exchange: the staged ones, the safe ones of who is not live, the copies."""
         staged, live = self._staged, self._ages.live
         self._source.collect(staged, self._renewed)
-        if self._ages.advance(self._renewed):
+        if self._ages.advance(self._renewed, self._slots):
             self._follow_ages()
         if staged != self._written or live != self._written_live:
             for place, view, wanted, safe in self._outputs:

@@ -13,6 +13,7 @@ from taktora.ethercat.local import OutputStage
 from taktora.ethercat.options import SliceCopy
 from taktora.ethercat.output_age import OutputAges
 from taktora.ethercat.routing import EthercatRouting, PdoDirection
+from taktora.testing import ManualClock
 from tests.unit.ethercat.bus_bench import DRIVE, INPUTS, MS, OUTPUTS, BusBench, make_plan
 
 _SAFE = b"\x08", b"\x06\0\0\0\0\0"
@@ -307,3 +308,18 @@ def test_who_was_missing_stays_stale_when_the_outputs_of_all_grow_old() -> None:
     bench.run_cycles(40)
 
     assert {record.validity for record in bench.seen.records[-42:]} == {bytes((Validity.STALE, Validity.FRESH))}
+
+
+@pytest.mark.verifies("REQ_8150")
+def test_a_bus_that_does_not_keep_up_makes_outputs_safe_in_time_all_the_same() -> None:
+    clock = ManualClock()
+    bench = BusBench(clock=clock, wire_round_ns=15 * MS)
+    bench.run_cycles(2)
+    bench.run_cycles(1, renew=_LIVE)
+    renewed_ns = clock.now_ns()
+
+    bench.run_until_ns(renewed_ns + bench.plan.ftti_ns // 2)
+
+    assert _sent(bench) == _SAFE
+    bench.run_cycles(5, renew=_LIVE)
+    assert _sent(bench) == (_LIVE[:1], _LIVE[1:])
