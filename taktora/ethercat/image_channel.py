@@ -130,7 +130,8 @@ class ImageOutput(NamedTuple):
     def read(cls, payload: memoryview, subdevices: int) -> ImageOutput:
         """Copy a record of ``subdevices`` SubDevices out of ``payload``."""
         at = _HEAD_OUT.size + subdevices
-        return cls(_HEAD_OUT.unpack_from(payload)[0], bytes(payload[_HEAD_OUT.size : at]), bytes(payload[at:]))
+        content = (*_HEAD_OUT.unpack_from(payload), bytes(payload[_HEAD_OUT.size : at]), bytes(payload[at:]))
+        return tuple.__new__(cls, content)  # what the constructor does in the end, in half the time
 
 
 # req: REQ_8151, REQ_0107, REQ_0265

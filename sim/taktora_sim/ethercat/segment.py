@@ -28,6 +28,8 @@ _NS_PER_BYTE = 80
 _PREAMBLE_FCS_GAP = 8 + 4 + 12
 _MIN_FRAME = 60
 _LOCAL_BIT = 0x02
+# What a NamedTuple's own constructor does in the end, in half the time; for what is made once per frame.
+_new_tuple = tuple.__new__
 
 
 class Arrival(NamedTuple):
@@ -132,7 +134,7 @@ class SimulatedSegment:
         frame = bytearray(data)
         if not self._process(frame, processor):
             return None
-        return Arrival(bytes(frame), self._wire_ns(len(data)) + route.delay_ns, route.interface)
+        return _new_tuple(Arrival, (bytes(frame), self._wire_ns(len(data)) + route.delay_ns, route.interface))
 
     def answer(self, reply: bytes) -> Arrival:
         """Return ``reply`` as if it came back from a frame of its length."""

@@ -233,7 +233,11 @@ class SubDevice:
         if not self._inputs_fresh:
             self._inputs_fresh = True
             view = self._input_view
-            if view is not None and self.al.state >= AlState.SAFE_OP:
+            if view is None or self.al.state < AlState.SAFE_OP:
+                return
+            if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
+                self.application.inputs(view)
+            else:
                 self._fill_inputs(view)
 
     # What the state machine asks.
@@ -338,9 +342,6 @@ class SubDevice:
         self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
-        if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
-            self.application.inputs(view)
-            return
         before = self._gathered(self.esc.syncs.inputs) if self.input_filters else b""
         if self._raw_inputs is not None:
             view[:] = self._raw_inputs

@@ -35,6 +35,12 @@ _INDEX_BYTE: Final = 17
 _ATTEMPTS: Final = 10
 _FRAME_BYTES: Final = 1400
 """Length of datagrams up to which they share a frame."""
+_HEADER: Final = slice(12, 16)
+"""EtherType and EtherCAT header."""
+_AROUND_DATA: Final = 12
+"""Bytes of a datagram beside its data: 10 before, and the working counter behind."""
+_DATA_AT: Final = 26
+"""Where the data of a frame's first datagram begin."""
 
 
 class Broadcast(NamedTuple):
@@ -59,6 +65,7 @@ class Wire:
         """Frames sent."""
         self._arrivals = segment.arrivals
         self._index = 0
+        self._questions: dict[tuple[tuple[int, ...], int, int], list[tuple[bytearray, int]]] = {}
 
     def launch(self, frames: Sequence[bytearray]) -> tuple[list[bytes], int]:
         """Send prepared frames together; return the answers and in how many ns all of them are there.
@@ -127,10 +134,27 @@ class Wire:
         return found[0].working_counter > 0
 
     def read_each(self, addresses: Sequence[int], register: int, length: int) -> Steps[list[bytes | None]]:
-        """Read one register of several SubDevices."""
-        asked = [Datagram(Command.FPRD, station_address(each, register), bytes(length)) for each in addresses]
-        found = yield from self.send(asked)
-        return [each.data if each.working_counter else None for each in found]
+        """Read one register of several SubDevices; as this is asked again and again, the frames are kept."""
+        asked = (tuple(addresses), register, length)
+        frames = self._questions.get(asked)
+        if frames is None:
+            frames = self._questions[asked] = _questions(*asked)
+        found: list[bytes | None] = []
+        for frame, count in frames:
+            answer = yield from self._ask(frame)
+            for at in range(_DATA_AT, _DATA_AT + count * (_AROUND_DATA + length), _AROUND_DATA + length):
+                end = at + length
+                found.append(answer[at:end] if answer[end] or answer[end + 1] else None)
+        return found
+
+    def _ask(self, frame: bytearray) -> Steps[bytes]:
+        """Send a frame up to ten times; return an answer that has the same EtherCAT header, hence as many datagrams."""
+        for _attempt in range(_ATTEMPTS):
+            answers, after_ns = self.launch([frame])
+            yield self.now_ns() + after_ns
+            if answers and answers[0][_HEADER] == frame[_HEADER]:
+                return answers[0]
+        raise text.no_frame(self.place, _ATTEMPTS * FRAME_TIMEOUT_NS // 1000)
 
     def read_all(self, register: int, length: int) -> Steps[Broadcast]:
         """Read from all SubDevices at once."""
@@ -140,3 +164,11 @@ class Wire:
     def write_all(self, *writes: tuple[int, bytes]) -> Steps[None]:
         """Write ``(register, data)`` to all SubDevices, one after the other."""
         yield from self.send([Datagram(Command.BWR, register << 16, data) for register, data in writes])
+
+
+def _questions(addresses: tuple[int, ...], register: int, length: int) -> list[tuple[bytearray, int]]:
+    """Return the frames that read a register of each station address, and how many of them each asks."""
+    datagrams = [Datagram(Command.FPRD, station_address(each, register), bytes(length)) for each in addresses]
+    room = _FRAME_BYTES // (_AROUND_DATA + length)
+    batches = [datagrams[first : first + room] for first in range(0, len(datagrams), room)]
+    return [(bytearray(encode_frame(batch)), len(batch)) for batch in batches]
