@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taktora.errors import ConfigurationError
 from taktora_hil.arming import ARMED, BENCH
-from taktora_hil.fingerprint import fingerprint
 from taktora_hil.fixtures import FIXTURE_GATES, ethercat_bus, ethercat_machine, real_segment
 from taktora_hil.worlds import GATED_WORLD, WORLDS, Needs, UnknownWorld, parse_worlds, why_not_run
 
@@ -123,7 +121,7 @@ def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
     item.user_properties.append(("world", world))
     try:
         reason = why_not_run(world, selected, needs, os.environ)
-    except ConfigurationError as error:  # a bench file that cannot be used
+    except ValueError as error:  # a ConfigurationError: the bench file cannot be used
         raise pytest.UsageError(f"{BENCH}={os.environ.get(BENCH)}: {error}") from error
     if reason:
         item.add_marker(pytest.mark.skip(reason=reason), append=False)
@@ -140,6 +138,8 @@ def _facts(world: str, needs: Needs) -> dict[str, str]:
 
 @cache
 def _kernel_and_versions() -> dict[str, str]:
+    from taktora_hil.fingerprint import fingerprint  # by the first test outside the simulation
+
     return fingerprint()
 
 

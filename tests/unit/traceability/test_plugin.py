@@ -400,6 +400,8 @@ def test_traceability_loads_no_part_of_the_runtime() -> None:
     assert {name for name in ours if not name.startswith("taktora.traceability")} == {
         "taktora",
         "taktora_hil",
+        "taktora_hil.arming",
+        "taktora_hil.fixtures",
         "taktora_hil.plugin",
         "taktora_hil.worlds",
     }
