@@ -1,7 +1,8 @@
 """Distributed clocks as the simulated MainDevice sets them up: delays, offsets, SYNC0; it models no clock.
 
 The delay of a SubDevice is that of its parent, plus what the frame spent inside and behind the parent before it was
-sent on, plus half of what parent and child disagree about the time it was away.
+sent on, plus half of what parent and child disagree about the time it was away. Without a clock a SubDevice has no
+receive times: where one branches the line, what lies behind its branches cannot be told apart, and delays there are off.
 """
 
 from __future__ import annotations

@@ -14,9 +14,6 @@ from taktora_sim.ethercat.frame import Command
 
 from .cell import Cell, bus, coupler, drive, inputs
 
-_UNSEEN_NS = 160
-"""Half of what a SubDevice takes longer on the way out than on the way back: receive times do not show it."""
-
 
 class OffsetClock:
     """A clock that runs true and is off by ``skew_ns``: receive times, offset, system time and difference."""
@@ -74,6 +71,16 @@ BRANCH = bus(
     drive("main2", distributed_clock=True),
     distributed_clocks=True,
 )
+TREE = bus(
+    coupler("k1", distributed_clock=True),
+    inputs("k2", 4, distributed_clock=True, parent="k1", port=1),
+    drive("up1", distributed_clock=True, parent="k2", port=3),
+    drive("up2", distributed_clock=True, parent="up1", port=1),
+    drive("down", distributed_clock=True, parent="k2", port=1),
+    inputs("side", 8, parent="k2", port=2),
+    drive("last", distributed_clock=True, parent="k1", port=2),
+    distributed_clocks=True,
+)
 
 
 def _cell(spec: EthercatBusSpec) -> tuple[Cell, dict[str, OffsetClock]]:
@@ -100,7 +107,7 @@ def _arrivals(cell: Cell) -> dict[str, int]:
 
 
 @pytest.mark.verifies("REQ_0318", "REQ_8106")
-@pytest.mark.parametrize("spec", [LINE, BRANCH], ids=["line", "branch"])
+@pytest.mark.parametrize("spec", [LINE, BRANCH, TREE], ids=["line", "branch", "tree"])
 def test_delays_and_offsets_make_all_clocks_show_one_time(spec: EthercatBusSpec) -> None:
     cell, clocks = _cell(spec)
 
@@ -109,10 +116,10 @@ def test_delays_and_offsets_make_all_clocks_show_one_time(spec: EthercatBusSpec)
     arrivals = _arrivals(cell)
     for label, clock in clocks.items():
         delay_ns = int.from_bytes(clock.memory[0x28:0x2C], "little")
-        assert abs(delay_ns - arrivals[label]) <= _UNSEEN_NS * cell.plan.layout().by_label[label].position
+        assert delay_ns == arrivals[label]
     now_ns = cell.world.now_ns()
     times = [clock.system_ns(now_ns) for clock in clocks.values()]
-    assert max(times) - min(times) <= _UNSEEN_NS * len(spec.devices)
+    assert max(times) == min(times)
     assert abs(times[0] - (cell.world.unix_ns() - EPOCH_2000_NS)) < 1_000_000
 
 

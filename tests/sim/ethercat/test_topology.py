@@ -268,7 +268,7 @@ def test_a_longer_segment_takes_longer() -> None:
     times = [line(count).round_ns(64) for count in (1, 2, 10)]
 
     assert times[0] == (64 + 24) * 80 + 2 * 50 + 320
-    assert times[2] - times[1] == 8 * (times[1] - times[0]) == 8 * (2 * 50 + 320)
+    assert times[2] - times[1] == 8 * (times[1] - times[0]) == 8 * (2 * 50 + 2 * 320)
     assert line(1).round_ns(20) == line(1).round_ns(60)
 
 
