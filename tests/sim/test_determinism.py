@@ -15,6 +15,7 @@ from tests.sim.fresh import ROOT, CannotRun, hash_of, python_with_taktora, run_f
 BUSY = str(ROOT / "tests" / "sim" / "scenarios" / "busy.py")
 PLANTED = str(ROOT / "tests" / "sim" / "scenarios" / "planted.py")
 BATTERY = str(ROOT / "examples" / "battery_monitor" / "scenario.py")
+PICK_AXIS = str(ROOT / "examples" / "pick_axis" / "scenario.py")
 HAS_ICEORYX = find_spec("iceoryx2") is not None
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -58,6 +59,18 @@ def test_an_application_on_a_replayed_can_log_repeats_in_fresh_processes(tmp_pat
         run_fresh("run", BATTERY, "--for", "3s", hash_seed="2", folder=tmp_path),
         run_fresh("run", BATTERY, "--for", "3s", "--guard", "off", "--rate", "20"),
         run_fresh("run", BATTERY, "--for", "3s", "--transport", "iceoryx2") if HAS_ICEORYX else None,
+    ]
+
+    assert len({hash_of(run) for run in runs if run is not None}) == 1
+
+
+@pytest.mark.verifies("REQ_8002")
+def test_an_application_on_a_simulated_segment_repeats_in_fresh_processes(tmp_path: Path) -> None:
+    runs = [
+        run_fresh("run", PICK_AXIS, "--for", "5s", hash_seed="1"),
+        run_fresh("run", PICK_AXIS, "--for", "5s", hash_seed="2", folder=tmp_path),
+        run_fresh("run", PICK_AXIS, "--for", "5s", "--guard", "off", "--rate", "20"),
+        run_fresh("run", PICK_AXIS, "--for", "5s", "--transport", "iceoryx2") if HAS_ICEORYX else None,
     ]
 
     assert len({hash_of(run) for run in runs if run is not None}) == 1
