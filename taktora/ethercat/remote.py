@@ -203,8 +203,10 @@ class _RemoteItem(ExecutableItem):
         if listener is None:
             return
         while (fields := self._reader.receive()) is not None:
-            self._follow(HealthRecord.read(self._reader.view[64 : 64 + fields[3]]), listener)
-            self._deadline_ns = now_ns + LOST_NS
+            record = HealthRecord.read(self._reader.view[64 : 64 + fields[3]])
+            if now_ns - record.at_ns < LOST_NS:  # else it has lain there since before its gateway died
+                self._follow(record, listener)
+                self._deadline_ns = record.at_ns + LOST_NS
         if now_ns < self._deadline_ns:
             self._alarm.set(self._deadline_ns)
         elif not self._is_lost:

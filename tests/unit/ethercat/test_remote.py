@@ -161,6 +161,19 @@ def test_a_gateway_that_is_not_there_is_down_within_the_stated_bound_and_comes_b
     assert apart.axis.cycle_index < 100, "it follows the new gateway's cycles"
 
 
+@pytest.mark.verifies("REQ_0319", "REQ_0321")
+def test_the_last_words_of_a_gateway_that_is_dead_are_no_sign_of_life(apart: Apart) -> None:
+    handle = apart.start_gateway()
+    apart.run_ms(50)
+    handle.stop()
+    apart.run_ms(5_000)
+
+    apart.bound.start()
+    apart.run_ms(2 * LOST_NS / MS)
+
+    assert [move.partition(":")[0] for move in apart.walk()] == ["Down"]
+
+
 @pytest.mark.verifies("REQ_8150", "REQ_0321")
 def test_an_application_that_dies_leaves_safe_outputs_at_the_gateway(apart: Apart) -> None:
     apart.bound.start()
