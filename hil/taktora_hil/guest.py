@@ -14,19 +14,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final
 
 from taktora.errors import ConfigurationError
 from taktora_hil.guest_image import Kernel, find_kernel, pack_initramfs, unpacked_module
 
 __all__ = ["CAN_MODULES", "KERNEL_FOLDER", "Guest", "GuestTimeout", "why_no_guest"]
 
-CAN_MODULES: Final = ("vcan", "can-raw", "can-bcm", "can-gw", "can-isotp", "can-j1939", "sch_plug")
-"""CAN as a rig needs it; the last one makes a transmit queue that is full."""
+CAN_MODULES: Final = ("vcan", "can-raw", "can-bcm", "can-gw", "can-isotp", "can-j1939", "sch_plug", "sch_tbf")
+"""CAN as a rig needs it; the last two make a transmit queue that is full or slow."""
 KERNEL_FOLDER: Final = "TAKTORA_GUEST_KERNEL"
 """Environment variable: the folder that a kernel package was unpacked into; unset: the installed kernels in /boot."""
 
@@ -64,7 +63,7 @@ class GuestTimeout(ConfigurationError):
 
 # req: REQ_8507, REQ_8510
 def why_no_guest(modules: Sequence[str] = CAN_MODULES) -> str:
-    """Return why this machine cannot run a guest whose kernel has ``modules``, as ``not run: ...``; empty when it can."""
+    """Return why this machine cannot run a guest with ``modules``, as ``not run: ...``; empty when it can."""
     if sys.platform != "linux":
         return f"not run: a guest needs Linux, this is {sys.platform}"
     tools = {_EMULATOR: "qemu-system-x86", "busybox": "busybox-static", "setpriv": "util-linux"}
@@ -74,9 +73,9 @@ def why_no_guest(modules: Sequence[str] = CAN_MODULES) -> str:
     root = _kernel_root()
     if find_kernel(root, (*_GUEST_MODULES, *modules)) is None:
         return (
-            f"not run: {root} holds no kernel with the modules {', '.join(modules)}; 'apt-get install linux-image-amd64', "
-            "or 'apt-get download' the package that this one depends on, unpack it with 'dpkg-deb -x' and name the "
-            f"folder in {KERNEL_FOLDER} (the cloud kernel has no CAN)"
+            f"not run: {root} holds no kernel with the modules {', '.join(modules)}; apt-get install linux-image-amd64 "
+            "(the cloud kernel has no CAN), or apt-get download the package that this one depends on, unpack it with "
+            f"dpkg-deb -x and name the folder in {KERNEL_FOLDER}"
         )
     return ""
 
@@ -101,6 +100,7 @@ class Guest:
     limit_s: float = 240.0
     boot_limit_s: float = 60.0
     facts: dict[str, Any] = field(default_factory=dict)
+    """What the last run had: ``kernel``, its version."""
 
     def run(
         self,
@@ -127,12 +127,13 @@ class Guest:
         kernel = find_kernel(_kernel_root(), (*_GUEST_MODULES, *self.modules))
         assert kernel is not None
         self.facts["kernel"] = kernel.version
-        with tempfile.TemporaryDirectory(prefix="taktora-guest-") as name:
-            place = Path(name)
-            script = _command_line(command, folder, environment or {})
-            (place / "initramfs").write_bytes(self._initramfs(kernel, script))
-            self._emulate(self._emulator(kernel, place), console)
-            return _exit_status((place / "status").read_text(encoding="utf-8"), self.limit_s)
+        script = _command_line(command, folder, environment or {})
+        with _memory_file("initramfs") as image, _memory_file("status") as status:
+            image.write(self._initramfs(kernel, script))
+            image.flush()
+            self._emulate(self._emulator(kernel, image, status), (image, status), console)
+            status.seek(0)
+            return _exit_status(status.read().decode(errors="replace"), self.limit_s)
 
     def _initramfs(self, kernel: Kernel, script: str) -> bytes:
         busybox = shutil.which("busybox")
@@ -145,23 +146,24 @@ class Guest:
             files[f"modules/{number:02}-{path.name.partition('.')[0]}.ko"] = unpacked_module(path)
         return pack_initramfs(files, _MICRO_FOLDERS)
 
-    def _emulator(self, kernel: Kernel, place: Path) -> list[str]:
+    def _emulator(self, kernel: Kernel, image: BinaryIO, status: BinaryIO) -> list[str]:
         shares = {"machine": "/", "shared": str(self.shared.resolve())}
         read_only = {"machine": ",readonly=on", "shared": ""}
         arguments = ["setpriv", "--pdeathsig", "KILL", _EMULATOR, "-accel", "tcg", "-cpu", "max", "-nodefaults"]
         arguments += ["-display", "none", "-no-reboot", "-m", str(self.memory_mib), "-smp", str(self.processors)]
-        arguments += ["-kernel", str(kernel.image), "-initrd", str(place / "initramfs")]
+        arguments += ["-kernel", str(kernel.image), "-initrd", _path_of(image)]
         arguments += ["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off"]
         arguments += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
-        arguments += ["-serial", f"file:{place / 'status'}"]
+        arguments += ["-serial", f"file:{_path_of(status)}"]
         for tag, path in shares.items():
             options = f"id={tag},path={path},security_model=none,multidevs=remap{read_only[tag]}"
             arguments += ["-fsdev", f"local,{options}", "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         return arguments
 
-    def _emulate(self, arguments: Sequence[str], console: IO[bytes] | None) -> None:
+    def _emulate(self, arguments: Sequence[str], files: Sequence[BinaryIO], console: IO[bytes] | None) -> None:
         limit_s = self.boot_limit_s + self.limit_s + _SHUTDOWN_S
-        with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console) as emulator:
+        fds = [file.fileno() for file in files]
+        with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console, pass_fds=fds) as emulator:  # noqa: S603
             try:
                 status = emulator.wait(limit_s)
             except subprocess.TimeoutExpired:
@@ -170,6 +172,15 @@ class Guest:
                 emulator.kill()
         if status:
             raise ConfigurationError(f"{_EMULATOR} ended with exit status {status}; its standard error says why")
+
+
+def _memory_file(name: str) -> BinaryIO:
+    """Open a file that is nowhere on a disk, so that nobody has to remove it."""
+    return os.fdopen(os.memfd_create(name), "w+b")
+
+
+def _path_of(file: BinaryIO) -> str:
+    return f"/proc/self/fd/{file.fileno()}"
 
 
 def _kernel_root() -> Path:

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,6 +27,11 @@ RECORDINGS: Final = "TAKTORA_CAN_RECORDINGS"
 
 _CAP_NET_ADMIN: Final = 12
 _HIGHEST: Final = 999
+_QUEUE: Final = 10
+"""Frames in the transmit queue of an ordinary CAN interface."""
+_COUNTED_BYTES: Final = 16
+"""What a classical frame counts in a queue, whatever its length."""
+_START_PATIENCE_S: Final = 20.0
 _END_PATIENCE_S: Final = 5.0
 _ALIAS: Final = re.compile(r"taktora rig of process (\d+)")
 _GUEST: Final = "'nox -s vcan' runs the CAN rig in a guest"
@@ -99,17 +105,20 @@ class CanRig:
         _ip("link", "del", interface)
 
     # req: REQ_0607
-    def plug(self, interface: str, queued_bytes: int = 160) -> None:
-        """Let nothing leave ``interface`` and hold that much: the next frame finds a full transmit queue (ENOBUFS).
+    def plug(self, interface: str, queue: int = _QUEUE) -> None:
+        """Let nothing leave ``interface``: ``queue`` frames wait, the next finds the transmit queue full (ENOBUFS).
 
-        A classical frame counts 16 bytes. Needs the module sch_plug.
+        The host's own sockets get a frame when it is queued, as ever on vcan. Needs the module sch_plug.
         """
-        _run("tc", "qdisc", "replace", "dev", interface, "root", "plug", "limit", str(queued_bytes))
+        limit = str(queue * _COUNTED_BYTES)
+        _run("tc", "qdisc", "replace", "dev", interface, "root", "plug", "limit", limit)
         _run("tc", "qdisc", "change", "dev", interface, "root", "plug", "block")
 
-    def unplug(self, interface: str) -> None:
-        """Let go what :meth:`plug` has held, and all that follows."""
-        _run("tc", "qdisc", "change", "dev", interface, "root", "plug", "release_indefinite")
+    def unplug(self, interface: str, frames_per_s: int = 200) -> None:
+        """Drop what :meth:`plug` has held, and let what follows go at the pace of a bus. Needs the module sch_tbf."""
+        queue = str(_QUEUE * _COUNTED_BYTES)
+        pace = ("rate", f"{frames_per_s * _COUNTED_BYTES}bps", "burst", queue, "limit", queue)
+        _run("tc", "qdisc", "replace", "dev", interface, "root", "tbf", *pace)
 
     def _add(self) -> None:
         name = _add_first_free()
@@ -122,8 +131,14 @@ class CanRig:
             raise ConfigurationError(f"recording {name} needs the command candump (package can-utils)")
         folder.mkdir(parents=True, exist_ok=True)
         log = self._stack.enter_context((folder / f"{name}.log").open("wb"))
+        before = _receivers(name)
         recorder = subprocess.Popen(["candump", "-D", "-L", name], stdout=log)  # noqa: S603, S607
         self._stack.callback(_end, recorder)
+        give_up_s = time.monotonic() + _START_PATIENCE_S
+        while _receivers(name) == before:
+            if recorder.poll() is not None or time.monotonic() > give_up_s:
+                raise ConfigurationError(f"candump does not record {name}; its standard error says why")
+            time.sleep(0.005)
 
 
 def _add_first_free() -> str:
@@ -155,6 +170,12 @@ def _reap_leftovers() -> None:
 
 def _remove_if_there(name: str) -> None:
     subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)  # noqa: S603, S607
+
+
+def _receivers(interface: str) -> int:
+    """Count the sockets that take every frame of ``interface``, as the kernel lists them."""
+    listed = Path("/proc/net/can/rcvlist_all").read_text(encoding="ascii").splitlines()
+    return sum(line.split()[0] == interface for line in listed if line.strip())
 
 
 def _end(recorder: subprocess.Popen[Any]) -> None:

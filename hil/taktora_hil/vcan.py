@@ -24,6 +24,7 @@ __all__ = ["main", "why_not_run"]
 RESULTS: Final = Path("reports/results/rig-can.json")
 SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
 _LIMIT_S: Final = 220.0
+_TEST_LIMIT_S: Final = 90.0
 _USAGE: Final = 2
 
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str], root: Path | None = None) -> int:
     environment = {RECORDINGS: str(reports / "recordings/can"), "PYTHONDONTWRITEBYTECODE": "1"}
     (root / RESULTS).parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pytest", "--world", "rig", "--no-unrun", "rig", "-p", "no:cacheprovider"]
+    command += ["--timeout", f"{_TEST_LIMIT_S:g}"]
     command += ["--trace-results", str(root / RESULTS), *([] if _names_tests(arguments, root) else SUITE), *arguments]
     if not why_no_rig():
         return subprocess.run(command, cwd=root, env={**os.environ, **environment}, check=False).returncode  # noqa: S603

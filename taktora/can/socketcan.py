@@ -36,6 +36,8 @@ from taktora.extras import missing_text
 
 __all__ = ["PythonCanBus", "SocketCanInterface", "open_bus", "require_python_can"]
 
+_AF_CAN: Final = 29
+_CAN_RAW: Final = 1
 _SOL_CAN_RAW: Final = 101
 _CAN_RAW_FILTER: Final = 1
 _FILTER_ENTRY: Final = struct.Struct("=II")
@@ -265,6 +267,7 @@ def open_bus(name: str) -> PythonCanBus:
     can = require_python_can()
     if not _is_up(name):
         raise OSError(errno.ENETDOWN, "Network is down")
+    _probe(name)
     try:
         bus: PythonCanBus = can.Bus(interface="socketcan", channel=name, receive_own_messages=False, fd=False)
     except can.CanError as error:
@@ -286,6 +289,12 @@ def open_text(name: str, error: OSError) -> str:
     ways_out[errno.EACCES] = ways_out[errno.EPERM]
     ways_out[errno.EPROTONOSUPPORT] = ways_out[errno.EAFNOSUPPORT]
     return f"{place}: {ways_out.get(error.errno or 0, 'it cannot be opened')} ({said})"
+
+
+def _probe(name: str) -> None:
+    """Have the kernel refuse what python-can would be refused: python-can leaves its socket open then."""
+    with socket.socket(_AF_CAN, socket.SOCK_RAW, _CAN_RAW) as probe:
+        probe.bind((name,))
 
 
 def _is_up(name: str) -> bool:

@@ -22,11 +22,11 @@ from taktora.errors import StackError
 from taktora.runtime import Runtime
 from taktora.testing.check_connector import CONNECTOR_CHECKS, ConnectorBench, run_check
 from taktora.testing.mock_can import MockCanInterface
-from taktora_sim.can import SimulatedCanBus, SimulatedCanInterface
 from taktora_hil.rig_can import CanRig
+from taktora_sim.can import SimulatedCanBus, SimulatedCanInterface
 from taktora_sim.world import World
 from tests.patience import PATIENCE_S
-from tests.real_can import GATE, open_hearing_itself, send_raw
+from tests.real_can import GATE, open_hearing_itself
 from tests.unit.can.support import MS, BytesCodec, FixedPolicy
 
 _ID = CanId(0x123)
@@ -163,7 +163,7 @@ def _simulated_bench() -> ConnectorBench:
 
 
 def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
-    """The real driver on an interface; only a rig's may be taken down, plugged and flooded."""
+    """The real driver on an interface; only a rig's may be taken down and plugged."""
     runtime = Runtime.system(transport="inprocess")
     interface = _BreakableSocket(name, make_bus=open_hearing_itself)
 
@@ -177,11 +177,12 @@ def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
             "restore_link": lambda: rig.set_up(name, True),
             "stall": lambda: rig.plug(name),
             "unstall": lambda: rig.unplug(name),
-            "flood": lambda frames: send_raw(name, _ID.value, _value(7), frames),
         }
     return _bench(runtime, interface, **means)
 
 
+_NO_FLOOD = "inbound saturation"
+"""Only a mock can fill the inbound bridge for sure; a bus may be slower than the gateway."""
 _KIT = pytest.mark.verifies("REQ_0600", "REQ_0607", "REQ_0608", "REQ_0633", "REQ_0635")
 
 
@@ -190,14 +191,16 @@ _KIT = pytest.mark.verifies("REQ_0600", "REQ_0607", "REQ_0608", "REQ_0633", "REQ
 @pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
 def test_kit(name: str, world_name: str, request: pytest.FixtureRequest) -> None:
     if world_name == "sim":
-        assert run_check(name, _simulated_bench) is (name != "inbound saturation")
+        assert run_check(name, _simulated_bench) is (name != _NO_FLOOD)
         return
     interface = request.getfixturevalue("can_interfaces")[0]
     rig: CanRig | None = request.getfixturevalue("can_rig") if world_name == "rig" else None
     if rig is not None:
         interface = rig.interfaces[0]
-    if not run_check(name, lambda: _socketcan_bench(interface, rig)):
-        pytest.skip(f"not run: a bench has no means for the {name} check")
+    did_run = run_check(name, lambda: _socketcan_bench(interface, rig))
+    assert did_run or rig is None or name == _NO_FLOOD
+    if not did_run and rig is None:
+        pytest.skip(f"not run: nobody may disturb a bench for the {name} check")
 
 
 @_KIT

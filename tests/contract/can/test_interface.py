@@ -1,4 +1,4 @@
-"""One contract, every back-end of the CAN seam: simulated node or SocketCAN, by the world; and the stand-ins of both."""
+"""One contract, every back-end of the CAN seam: simulated node or SocketCAN, by the world; and two stand-ins."""
 
 from __future__ import annotations
 
