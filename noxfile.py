@@ -106,3 +106,14 @@ def hil(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("test"))
     results = "reports/results/hil.json"
     session.run("pytest", "--world", "hil", "--trace-results", results, "tests/contract", "tests/hil", *session.posargs)
+
+
+@nox.session
+def vcan(session: nox.Session) -> None:
+    """Run the CAN suite on the kernel's virtual CAN: here, or in a QEMU guest where this kernel has none."""
+    session.env["UV_COMPILE_BYTECODE"] = "1"  # the guest's processor is emulated: let it compile nothing
+    session.install("-e", ".[all]", *group("test"))
+    try:
+        session.run("python", "-m", "taktora_hil.vcan", *session.posargs)
+    finally:
+        session.run("taktora", "trace", "report")

@@ -32,7 +32,6 @@ KERNEL_FOLDER: Final = "TAKTORA_GUEST_KERNEL"
 _GUEST_MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _EMULATOR: Final = "qemu-system-x86_64"
 _MICRO_FOLDERS: Final = ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "root")
-_SHUTDOWN_S: Final = 20.0
 _TIMED_OUT: Final = 143
 """What busybox's timeout ends with when it had to end the command: 128 + SIGTERM."""
 
@@ -90,7 +89,9 @@ class Guest:
         modules: Kernel modules that it loads, as ``modprobe`` takes them.
         memory_mib: Size of its RAM, the RAM disk included.
         processors: Emulated processors.
-        limit_s: How long the command may take; the boot has 60 s of its own.
+        limit_s: How long the command may take.
+        boot_limit_s: How long the way to the command may take.
+        shutdown_limit_s: How long powering off may take.
     """
 
     shared: Path
@@ -99,6 +100,7 @@ class Guest:
     processors: int = 1
     limit_s: float = 240.0
     boot_limit_s: float = 60.0
+    shutdown_limit_s: float = 20.0
     facts: dict[str, Any] = field(default_factory=dict)
     """What the last run had: ``kernel``, its version."""
 
@@ -131,9 +133,9 @@ class Guest:
         with _memory_file("initramfs") as image, _memory_file("status") as status:
             image.write(self._initramfs(kernel, script))
             image.flush()
-            self._emulate(self._emulator(kernel, image, status), (image, status), console)
+            self.emulate(self._emulator(kernel, image, status), (image, status), console)
             status.seek(0)
-            return _exit_status(status.read().decode(errors="replace"), self.limit_s)
+            return exit_status(status.read().decode(errors="replace"), self.limit_s)
 
     def _initramfs(self, kernel: Kernel, script: str) -> bytes:
         busybox = shutil.which("busybox")
@@ -160,8 +162,14 @@ class Guest:
             arguments += ["-fsdev", f"local,{options}", "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         return arguments
 
-    def _emulate(self, arguments: Sequence[str], files: Sequence[BinaryIO], console: IO[bytes] | None) -> None:
-        limit_s = self.boot_limit_s + self.limit_s + _SHUTDOWN_S
+    def emulate(self, arguments: Sequence[str], files: Sequence[BinaryIO], console: IO[bytes] | None = None) -> None:
+        """Run the emulator with these open files until it ends; kill it at the end of all limits.
+
+        Raises:
+            GuestTimeout: it was killed.
+            ConfigurationError: it failed.
+        """
+        limit_s = self.boot_limit_s + self.limit_s + self.shutdown_limit_s
         fds = [file.fileno() for file in files]
         with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console, pass_fds=fds) as emulator:  # noqa: S603
             try:
@@ -196,7 +204,7 @@ def _assignments(variables: Mapping[str, str]) -> str:
     return " ".join(shlex.quote(f"{name}={value}") for name, value in variables.items())
 
 
-def _exit_status(told: str, limit_s: float) -> int:
+def exit_status(told: str, limit_s: float) -> int:
     """Return the command's exit status from what the guest wrote on its second serial port."""
     lines = told.split("\n")
     for line in map(str.strip, lines):
