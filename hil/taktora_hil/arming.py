@@ -56,9 +56,17 @@ def why_not_armed(moves: Sequence[str], environment: Mapping[str, str]) -> str:
 
 # req: REQ_8509
 def why_no_injector(faults: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return why a test that needs ``faults`` does not run on the bench, or "" where it needs none."""
+    """Return why a test that needs ``faults`` does not run on the bench, or "" where it may.
+
+    Raises:
+        ConfigurationError: the bench file is missing or malformed.
+    """
     if not faults:
         return ""
     bench = the_bench(environment)
+    known = {name.rpartition(":")[2] for name in (() if bench is None else bench.injectors)}
+    missing = [fault for fault in faults if fault not in known]
+    if not missing:
+        return ""
     where = f"bench {bench.bench!r}" if bench is not None else f"this bench ({BENCH} is not set)"
-    return f"not run: no injector for {', '.join(faults)} on {where}"
+    return f"not run: no injector for {', '.join(missing)} on {where}"

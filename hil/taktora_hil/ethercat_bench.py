@@ -377,9 +377,10 @@ class RealEthercat(_OnTheWallClock):
 
     world = "hil"
 
-    def __init__(self, machine: Path, interface: str, name: str | None = None) -> None:
+    def __init__(self, machine: Path, interface: str, name: str | None = None, bench: Bench | None = None) -> None:
         super().__init__(machine, name)
         self._nic = interface
+        self._bench = bench
 
     @property
     def facts(self) -> dict[str, str]:
@@ -393,7 +394,12 @@ class RealEthercat(_OnTheWallClock):
 
     # req: REQ_8509
     def fault(self, kind: str, label: str = "", **parameters: Any) -> AbstractContextManager[None]:
-        del parameters
+        from taktora_hil.injectors import find_injector, inject
+
+        del parameters  # a relay has none
+        injector = find_injector(self._bench, kind, label)
+        if injector is not None:
+            return inject(injector, kind)
         raise ConfigurationError(
             f"no injector for {kind!r} of {label or self.name!r} on this bench; a test says what it needs by "
             f"@pytest.mark.fault({kind!r})"

@@ -69,11 +69,12 @@ def ethercat_bus(request: pytest.FixtureRequest, world_name: str) -> Iterator[Et
 
 
 def _open(request: pytest.FixtureRequest, world: str) -> EthercatBench:
+    from taktora_hil.arming import the_bench
     from taktora_hil.ethercat_bench import RealEthercat, RigEthercat, SimulatedBench
 
     if world == "hil":
         nic, machine = request.getfixturevalue("real_segment")
-        return RealEthercat(machine.path, nic, machine.bus)
+        return RealEthercat(machine.path, nic, machine.bus, the_bench(os.environ))
     path: Path = request.getfixturevalue("ethercat_machine")
     if world == "sim":
         return SimulatedBench(path)

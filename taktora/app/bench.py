@@ -11,7 +11,7 @@ from taktora.app.files import fault_of, nearest, read_file, schema_of
 from taktora.app.machine import Machine
 from taktora.errors import ConfigurationError
 
-__all__ = ["Bench", "CanBacking", "EthercatBacking", "bench_schema", "load_bench"]
+__all__ = ["Bench", "CanBacking", "EthercatBacking", "Injector", "bench_schema", "load_bench"]
 
 
 class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,6 +40,14 @@ class EthercatBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     plant: dict[str, dict[str, bool | int | float | str]] = {}
 
 
+class Injector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bench brings about a fault: commands, without a shell. One may ask an operator and wait for the answer."""
+
+    begin: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, description="command that begins the fault")]
+    end: Annotated[tuple[str, ...], msgspec.Meta(description="command that ends it")] = ()
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, description="how long a command may take")] = 30.0
+
+
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What stands behind the machine's resource names, and what tests may move there."""
 
@@ -47,6 +55,9 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     permits: Annotated[
         tuple[str, ...], msgspec.Meta(description="actuators that tests may move once the bench is armed")
     ] = ()
+    injectors: Annotated[
+        dict[str, Injector], msgspec.Meta(description="faults that the bench can bring about: kind, or device:kind")
+    ] = {}
     can: dict[str, CanBacking] = {}
     ethercat: dict[str, EthercatBacking] = {}
 
