@@ -165,7 +165,7 @@ class SoemDriver:
             for position, slave in enumerate(master.slaves)
         )
         for station in self._stations:
-            station.slave.add_emergency_callback(self._emergency_of(station))
+            station.slave.add_emergency_callback(self._tell_emergency)
         yield self._now_ns()
 
     # req: REQ_0838
@@ -374,15 +374,16 @@ class SoemDriver:
                 talking[turn % len(talking)].slave.mbx_receive()
             except (self._pysoem.MailboxError, self._pysoem.PacketError, self._pysoem.SdoError):
                 pass  # mail that nobody waits for
+            except Exception as error:
+                if type(error) is not Exception:  # that is how pysoem tells of mail it does not know
+                    raise
 
-    def _emergency_of(self, station: Station) -> Callable[[Any], None]:
-        def tell(message: Any) -> None:
-            if self.on_emergency is not None:
-                words = message.w1.to_bytes(2, "little") + message.w2.to_bytes(2, "little")
-                data = bytes([message.b1]) + words
-                self.on_emergency(Emergency(station.position, message.error_code, message.error_reg, data))
-
-        return tell
+    def _tell_emergency(self, message: Any) -> None:
+        """Pass one on; SOEM keeps one list of errors, so it may be of another SubDevice than was just talked to."""
+        if self.on_emergency is not None:
+            words = message.w1.to_bytes(2, "little") + message.w2.to_bytes(2, "little")
+            data = bytes([message.b1]) + words
+            self.on_emergency(Emergency(message.slave_pos - 1, message.error_code, message.error_reg, data))
 
     def close(self) -> None:
         if self._is_closed:
