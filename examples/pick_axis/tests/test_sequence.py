@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
+import app
 import pytest
 from drive import DriveState, Mode, Power
 from images import AxisIn, Sensors
 from sequence import LIMITS_S, PICK_MM, PLACE_MM, Coil, Orders, Sequence, Step
+
+from taktora.app.machine import load_machine
 
 PERIOD_S = 0.002
 HOMED = 0x1400
@@ -66,6 +70,13 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.mark.verifies("PICK_0001")
+def test_the_period_is_that_of_the_machine_file() -> None:
+    machine = load_machine(Path(__file__).parent.parent / "machine.yaml")
+
+    assert machine.ethercat["cell"].cycle_time_ms == app.PERIOD_S * 1000
 
 
 @pytest.mark.verifies("PICK_0002")
