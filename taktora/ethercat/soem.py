@@ -234,12 +234,14 @@ class SoemDriver:
             self._check_size(station, "outputs", len(station.slave.output), errors)
             self._check_size(station, "inputs", len(station.slave.input), errors)
         maker = OverlapWire if overlap else SequentialWire
-        wire = maker(
-            self._master,
-            [Mapped(station.slave, station.sub, station.name) for station in self._stations],
-            {address: view for address, view in self._outputs.items() if len(view)},
-            {address: view for address, view in self._inputs.items() if len(view)},
-        )
+        outputs, inputs = ({key: view for key, view in each.items() if view} for each in (self._outputs, self._inputs))
+        bus = [Mapped(station.slave, station.sub, station.name) for station in self._stations]
+        try:
+            wire = maker(self._master, bus, outputs, inputs)
+        except self._pysoem.WkcError as error:
+            raise StackError(
+                f"{self._place}: a SubDevice stopped answering while its process data was mapped"
+            ) from error
         if wire.io_map_bytes > IO_MAP_BYTES:
             way_out = "mapping sequential or two interfaces" if overlap else "two interfaces"
             raise StackError(
