@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, cast
 
+from taktora.connector.health import Down
 from taktora.errors import ConfigurationError
 from taktora.runtime import Runtime
 
 if TYPE_CHECKING:
     from taktora.app.app import App
+    from taktora.app.bound import BoundApp
     from taktora.app.main import RunOptions
 
 __all__ = ["run_system"]
@@ -19,7 +21,7 @@ def run_system(app: App, options: RunOptions) -> int:
     """Run ``app`` until its time is over or a signal asks it to stop.
 
     Returns:
-        0, or 1 when an item failed unexpectedly or a task was faulted at the end.
+        0, or 1 when an item failed unexpectedly, or a task was faulted or a connector down at the end.
 
     Raises:
         ConfigurationError: an option that only a simulated run has.
@@ -41,9 +43,15 @@ def run_system(app: App, options: RunOptions) -> int:
     try:
         with app.bind(runtime, machine=options.machine, bench=options.bench) as bound:
             bound.run(options.duration_ns)
-            troubles = bound.troubles
+            troubles = [*bound.troubles, *_connectors_down(bound)]
     finally:
         runtime.close()
     for trouble in troubles:
         logging.getLogger("taktora.app").error("%s", trouble)
     return 1 if troubles else 0
+
+
+def _connectors_down(bound: BoundApp) -> list[str]:
+    """Return which connectors are down, and why: an application without its bus has not done its work."""
+    health = bound.health.items()
+    return [f"{name} is down at the end: {each.reason}" for name, each in health if isinstance(each, Down)]

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from taktora.app import App, Context
+from taktora.app.bound import BoundApp
 from taktora.app.main import run_main
+from taktora.connector.health import Down, Up
 from taktora.errors import ConfigurationError
 from taktora_sim.world import World
 
@@ -62,6 +64,20 @@ def test_an_item_that_raises_is_said_and_ends_with_1(caplog: pytest.LogCaptureFi
     assert status == 1
     assert "ValueError: boom" in caplog.text
     assert "side/control failed " in caplog.text
+
+
+@pytest.mark.verifies("REQ_8021")
+def test_a_connector_that_is_down_at_the_end_is_said_and_ends_with_1(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = {"cell": Down("bring-up failed: no such interface", 0), "vehicle": Up()}
+    monkeypatch.setattr(BoundApp, "health", property(lambda _bound: health))
+
+    status = run_main(App("alone"), ["--transport", "inprocess", "--for", "10ms"])
+
+    assert status == 1
+    assert "cell is down at the end: bring-up failed: no such interface" in caplog.text
+    assert "vehicle" not in caplog.text
 
 
 @pytest.mark.verifies("REQ_8021")
