@@ -158,7 +158,7 @@ class Guest:
         arguments += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         arguments += ["-serial", f"file:{_path_of(status)}"]
         for tag, path in shares.items():
-            options = f"id={tag},path={path},security_model=none,multidevs=remap{read_only[tag]}"
+            options = f"id={tag},path={path.replace(',', ',,')},security_model=none,multidevs=remap{read_only[tag]}"
             arguments += ["-fsdev", f"local,{options}", "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         return arguments
 

@@ -1,4 +1,4 @@
-"""A guest is booted: it runs a command on this machine's files, brings back what is shared, and leaves nothing behind."""
+"""A guest is booted: it runs a command on this machine's files, brings back what is shared, and leaves nothing."""
 
 from __future__ import annotations
 
