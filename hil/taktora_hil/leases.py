@@ -1,6 +1,7 @@
 """One run at a time on one resource of a bench: a lease that ends with the process that holds it, however it ends.
 
-A lease is a lock of the kernel on a file of this machine; the file itself says only who holds it and may stay behind.
+A lease is a lock of the kernel on a file of this machine; the file itself says only who holds it, and stays behind only
+where its holder was killed.
 """
 
 from __future__ import annotations
@@ -61,17 +62,20 @@ class Lease:
             raise ConfigurationError(
                 f"a lease on {self.resource} needs the file locks of POSIX, this is {sys.platform}"
             )
-        file = self._open()
-        try:
-            self._lock(file)
-            file.seek(0)
-            file.truncate()
-            file.write(f"{os.getpid()}\n{' '.join(sys.argv[:6])}\n")
-            file.flush()
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
+        give_up_s = time.monotonic() + self._wait_s
+        while self._file is None:
+            file = self._open()
+            try:
+                self._lock(file, give_up_s)
+                if self._is_in_place(file):
+                    file.seek(0)
+                    file.truncate()
+                    file.write(f"{os.getpid()}\n{' '.join(sys.argv[:6])}\n")
+                    file.flush()
+                    self._file = file
+            finally:
+                if self._file is None:
+                    file.close()
         return self
 
     def __exit__(
@@ -83,7 +87,18 @@ class Lease:
         """Give the resource back; idempotent."""
         file, self._file = self._file, None
         if file is not None:
-            file.close()  # the lock goes with it; the file stays, or two could hold two files of one name
+            try:
+                self.path.unlink(missing_ok=True)  # while it is locked: who waits for this file sees that it is gone
+            except PermissionError:
+                pass  # another user made it; it says nothing without its lock
+            file.close()
+
+    def _is_in_place(self, file: IO[str]) -> bool:
+        """Return whether the locked file is the one that others find, and not one that its holder has removed."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> IO[str]:
         try:
@@ -91,9 +106,9 @@ class Lease:
             descriptor = self._descriptor()
         except OSError as error:
             raise ConfigurationError(f"{self.path}: the lease cannot be taken ({error.strerror})") from error
-        for path, mode in ((self._folder, _SHARED_FOLDER), (self.path, _FOR_ALL_USERS)):  # whatever the umask is
+        for place, mode in ((self._folder, _SHARED_FOLDER), (descriptor, _FOR_ALL_USERS)):  # whatever the umask is
             try:
-                path.chmod(mode)
+                os.chmod(place, mode)  # noqa: PTH101 - a descriptor as well
             except PermissionError:
                 pass  # another user made it
         return os.fdopen(descriptor, "r+", encoding="utf-8")
@@ -108,10 +123,9 @@ class Lease:
                 except (FileNotFoundError, FileExistsError):
                     continue  # made or gone in between
 
-    def _lock(self, file: IO[str]) -> None:
+    def _lock(self, file: IO[str], give_up_s: float) -> None:
         import fcntl  # POSIX only
 
-        give_up_s = time.monotonic() + self._wait_s
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,6 +68,32 @@ def test_who_waits_gets_it_when_it_is_given_back(tmp_path: Path) -> None:
         with Lease("ethercat:eth1", wait_s=PATIENCE_S, folder=tmp_path):
             assert process.wait(PATIENCE_S) == 0
 
+    assert list(tmp_path.iterdir()) == []
+
+
+_TAKER = """
+import sys
+from pathlib import Path
+from taktora_hil.leases import Lease
+folder = Path(sys.argv[1])
+for turn in range(50):
+    with Lease("ethercat:eth1", wait_s=60.0, folder=folder):
+        count = folder / "count"
+        seen = int(count.read_text())
+        count.write_text(str(seen + 1))
+"""
+
+
+@pytest.mark.verifies("REQ_8504")
+def test_several_runs_never_hold_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", _TAKER, str(tmp_path)]
+
+    takers = [subprocess.Popen(command) for _number in range(3)]
+
+    assert [taker.wait(PATIENCE_S) for taker in takers] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "150"
+
 
 @pytest.mark.verifies("REQ_8504")
 def test_other_resources_are_not_held(tmp_path: Path) -> None:
