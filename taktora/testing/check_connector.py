@@ -39,7 +39,7 @@ __all__ = ["CONNECTOR_CHECKS", "ConnectorBench", "check_connector", "run_check"]
 _PROBE_NS: Final = 1_000_000
 _BURST: Final = 5_000
 _FIRMLY: Final = 50
-"""Refusals in a row, at most one a wake, that tell a way out that is full from a gateway that is late."""
+"""Wakes in a row that tell a state from what another thread is just passing through, on the wall clock."""
 _UP, _CONNECTING = ConnectorHealthKind.UP, ConnectorHealthKind.CONNECTING
 _DEGRADED, _DOWN = ConnectorHealthKind.DEGRADED, ConnectorHealthKind.DOWN
 
@@ -132,6 +132,17 @@ class _Session:
 
         self.host.run_until(ends)
         _require(held, f"not within {self.bench.within_s} s: {what}; health is {self.connector.health()}")
+
+    def until_lasting(self, what: str, predicate: Callable[[], bool]) -> None:
+        """Run the host until ``predicate`` has held at many wakes in a row: no attempt of another thread in between."""
+        held = 0
+
+        def lasts() -> bool:
+            nonlocal held
+            held = held + 1 if predicate() else 0
+            return held >= _FIRMLY
+
+        self.until(what, lasts)
 
     def until_kind(self, kind: ConnectorHealthKind) -> None:
         self.until(f"health {kind.value}", lambda: self.connector.health().kind is kind)
@@ -261,22 +272,18 @@ def _send_until_refused(session: _Session) -> list[Any]:
     A single BackPressure is not yet that: on the wall clock the gateway may be late to fetch what was sent.
     """
     accepted: list[Any] = []
-    refused = 0
 
-    def send_some() -> bool:
-        nonlocal refused
+    def is_refused() -> bool:
         for _ in range(16):
             value = session.bench.value(len(accepted) + 1)
             try:
                 session.writer.send(value)
             except BackPressure:
-                refused += 1
-                break
-            refused = 0
+                return True
             accepted.append(value)
-        return refused >= _FIRMLY
+        return False
 
-    session.until("BackPressure that lasts", send_some)
+    session.until_lasting("BackPressure", is_refused)
     return accepted
 
 
@@ -316,7 +323,7 @@ def check_health_walk(bench: ConnectorBench) -> None:
     session.until_kind(_DOWN)
     _refuses(LinkDown, lambda: session.writer.send(bench.value(1)), "send while Down")
     bench.restore_link()
-    session.until("Down has ended", lambda: session.connector.health().kind in (_CONNECTING, _UP))
+    session.until_lasting("Down has ended", lambda: session.connector.health().kind in (_CONNECTING, _UP))
     session.pass_through(2)
     session.until_kind(_UP)
     walk = list(session.health.drain())
