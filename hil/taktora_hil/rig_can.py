@@ -179,12 +179,23 @@ def _receivers(interface: str) -> int:
 
 
 def _end(recorder: subprocess.Popen[Any]) -> None:
+    give_up_s = time.monotonic() + _END_PATIENCE_S
+    while not _sleeps(recorder.pid) and time.monotonic() < give_up_s:
+        time.sleep(0.005)  # it still has frames to write, and a signal would end it without them
     recorder.terminate()
     try:
         recorder.wait(_END_PATIENCE_S)
     except subprocess.TimeoutExpired:
         recorder.kill()
         recorder.wait()
+
+
+def _sleeps(pid: int) -> bool:
+    """Say whether a process waits for something (or has ended), by the state in /proc/PID/stat."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "SZ"
+    except OSError:
+        return True
 
 
 def _exists(interface: str) -> bool:
