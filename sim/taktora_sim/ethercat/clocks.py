@@ -2,7 +2,7 @@
 
 The delay of a SubDevice is that of its parent, plus what the frame spent inside and behind the parent before it was
 sent on, plus half of what parent and child disagree about the time it was away. Without a clock a SubDevice has no
-receive times: where one branches the line, what lies behind its branches cannot be told apart, and delays there are off.
+receive times: where one branches the line, its branches cannot be told apart, and delays behind it are off.
 """
 
 from __future__ import annotations

@@ -164,6 +164,22 @@ class DistributedClock:
         depth = min(self._memory[_DEPTH], 15)
         return self._mean >> depth
 
+    def snapshot(self) -> dict[str, int | None]:
+        """Return what it is doing now, all in ns.
+
+        ``system_ns`` (0x0910), ``offset_ns`` (0x0920), ``delay_ns`` (0x0928), ``difference_ns`` (0x092C with its sign),
+        ``sync0_cycle_ns`` (0x09A0) and ``sync0_next_ns``, the system time of the next pulse; both None without SYNC0.
+        """
+        system_ns = self.system_ns(self._world.now_ns())
+        return {
+            "system_ns": system_ns,
+            "offset_ns": self._number(_OFFSET, 8),
+            "delay_ns": self._number(_DELAY, 4),
+            "difference_ns": self.difference_ns,
+            "sync0_cycle_ns": self._number(_SYNC0_CYCLE, 4) if self._is_active else None,
+            "sync0_next_ns": self._next(system_ns) if self._is_active else None,
+        }
+
     def on_sync0(self, listener: SyncListener) -> None:
         """Have ``listener`` told of each SYNC0 pulse when it comes."""
         self._sync0_listeners.append(listener)

@@ -101,6 +101,10 @@ class RegisterWindow(Protocol):
         """Return 0, or an AL status code (0x0030 to 0x0037) that keeps the device from ``new_state``."""
         ...
 
+    def snapshot(self) -> dict[str, int | None]:
+        """Return what it is doing now, for people and test benches."""
+        ...
+
 
 class EscHost(Protocol):
     """What the ESC tells the SubDevice it is in."""

@@ -137,8 +137,12 @@ class SubDevice:
         self.al.retreat(state, code)
 
     def snapshot(self) -> dict[str, object]:
-        """Return what it is doing, for people and test benches: state, process data in hex, values of the device."""
+        """Return what it is doing, for people and test benches: state, process data in hex, values of the device.
+
+        ``clock`` is None where there is no distributed clock, see ``DistributedClock.snapshot``.
+        """
         syncs = self.esc.syncs
+        window = self.esc.window
         return {
             "label": self.label,
             "state": self.al.state.text if self.is_powered else "OFF",
@@ -149,6 +153,7 @@ class SubDevice:
             "outputs_are_safe": not self._outputs_live,
             "inputs": self._gathered(syncs.inputs).hex(),
             "values": dict(self.application.snapshot()),
+            "clock": None if window is None else window.snapshot(),
         }
 
     def power_off(self) -> None:

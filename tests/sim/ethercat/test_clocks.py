@@ -51,6 +51,9 @@ class OffsetClock:
     def check_transition(self, new_state: int) -> int:
         return 0
 
+    def snapshot(self) -> dict[str, int | None]:
+        return {}
+
     def _number(self, offset: int, length: int) -> int:
         return int.from_bytes(self.memory[offset : offset + length], "little")
 

@@ -47,6 +47,9 @@ class _Window:
     def check_transition(self, new_state: int) -> int:
         return 0x0030 if new_state == 4 else 0
 
+    def snapshot(self) -> dict[str, int | None]:
+        return {}
+
 
 @pytest.mark.verifies("REQ_8101")
 @pytest.mark.parametrize(
