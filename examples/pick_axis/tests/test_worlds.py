@@ -17,7 +17,7 @@ from taktora.runtime import Runtime
 from taktora_hil.rig_ethercat import EthercatRig, why_no_rig
 from taktora_sim.world import World
 
-pytestmark = [pytest.mark.world("sim", "rig"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.world("sim", "rig"), pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent.parent
 PATIENCE_S = 60.0
