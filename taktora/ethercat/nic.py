@@ -5,15 +5,18 @@ The stack itself says the same for a missing interface and for a missing privile
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Final
 
 from taktora.errors import ConfigurationError, StackError
 
-__all__ = ["ETHERTYPE", "check_interface", "has_link"]
+with suppress(ImportError):  # on Windows, which require_linux refuses
+    import fcntl
+
+__all__ = ["ETHERTYPE", "check_interface", "has_link", "require_linux"]
 
 ETHERTYPE: Final = 0x88A4
 """EtherCAT's EtherType (ETG.1000.4)."""
@@ -25,6 +28,16 @@ _IFF_RUNNING: Final = 0x40
 _REQUEST: Final = struct.Struct("16sH14x")
 
 
+def require_linux(place: str) -> None:
+    """Return on a platform that has raw packet sockets, whatever is installed.
+
+    Raises:
+        ConfigurationError: it has none; the text begins with ``place``.
+    """
+    if sys.platform != "linux":
+        raise ConfigurationError(f"{place}: EtherCAT needs raw packet sockets of Linux, this is {sys.platform}")
+
+
 # req: REQ_0325
 def check_interface(name: str) -> None:
     """Return when an EtherCAT MainDevice can be opened on the interface ``name``.
@@ -34,8 +47,7 @@ def check_interface(name: str) -> None:
         StackError: no such interface, no privilege (the ``PermissionError`` is chained), or the interface is down.
     """
     place = f"network interface {name!r}"
-    if sys.platform != "linux":
-        raise ConfigurationError(f"{place}: EtherCAT needs raw packet sockets of Linux, this is {sys.platform}")
+    require_linux(place)
     try:
         socket.if_nametoindex(name)
     except OSError as error:

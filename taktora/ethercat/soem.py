@@ -17,6 +17,7 @@ from taktora.errors import ConfigurationError, LinkDown, StackError
 from taktora.ethercat import bringup_errors as text
 from taktora.ethercat.al_status import al_status_text
 from taktora.ethercat.driver import AlState, BringUp, Emergency, Exchange, Steps, SubDeviceState
+from taktora.ethercat.nic import check_interface, has_link, require_linux
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
 from taktora.ethercat.sii_details import SiiDetails, read_sii_details
@@ -99,8 +100,6 @@ class SoemDriver:
         return (yield from self._attempt())
 
     def _wait_for_link(self, patience_ns: int) -> Steps[None]:
-        from taktora.ethercat.nic import check_interface, has_link  # Linux only
-
         check_interface(self._interface)
         give_up_ns = self._now_ns() + patience_ns
         while not has_link(self._interface):
@@ -475,8 +474,9 @@ def require_pysoem() -> Any:
     """Return the pysoem package.
 
     Raises:
-        ConfigurationError: it is not installed; the text names the extra.
+        ConfigurationError: it is not installed, the text names the extra; or this is no Linux, where no extra helps.
     """
+    require_linux("real bus")
     try:
         import pysoem
     except ImportError as error:

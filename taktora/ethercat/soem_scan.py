@@ -21,6 +21,7 @@ from taktora.ethercat.coe import (
     encode_mail,
     next_counter,
 )
+from taktora.ethercat.nic import check_interface, has_link
 from taktora.ethercat.pdo import ExpectedIdentity
 from taktora.ethercat.scan import FoundDevice
 from taktora.ethercat.scan_objects import read_dictionary
@@ -69,8 +70,6 @@ def read_segment(
         ConfigurationError: pysoem is missing, or this is no Linux.
         StackError: no such interface, no privilege, no link, no answer on the wire, or a device falls silent.
     """
-    from taktora.ethercat.nic import check_interface  # Linux only
-
     pysoem = require_pysoem()
     place = f"interface {interface!r}"
     check_interface(interface)
@@ -99,8 +98,6 @@ def _identity_text(sii: Sii) -> str:
 
 
 def _wait_for_link(interface: str, place: str) -> None:
-    from taktora.ethercat.nic import has_link
-
     give_up_s = time.monotonic() + _LINK_PATIENCE_S
     while not has_link(interface):
         if time.monotonic() >= give_up_s:

@@ -7,11 +7,26 @@ import sys
 
 import pytest
 
-from taktora.errors import StackError
+from taktora.errors import ConfigurationError, StackError
+from taktora.ethercat import nic
+from taktora.ethercat.soem import require_pysoem
 
-nic = pytest.importorskip("taktora.ethercat.nic", reason="not run: raw packet sockets are there on Linux only")
+_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="not run: raw packet sockets are there on Linux only")
 
 
+@pytest.mark.verifies("REQ_0325", "REQ_8510")
+def test_another_platform_is_named_and_no_extra_is_asked_for_that_does_not_help_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(ConfigurationError, match=r"^network interface 'eth0': .* of Linux, this is win32$"):
+        nic.check_interface("eth0")
+    with pytest.raises(ConfigurationError, match=r"^real bus: .* of Linux, this is win32$"):
+        require_pysoem()
+
+
+@_on_linux
 @pytest.mark.verifies("REQ_0325", "REQ_8510")
 def test_an_interface_that_does_not_exist_is_named_beside_those_that_do() -> None:
     with pytest.raises(
@@ -35,6 +50,7 @@ except Exception as error:
 """
 
 
+@_on_linux
 @pytest.mark.verifies("REQ_0325", "REQ_8510")
 def test_a_missing_privilege_is_a_permission_error_with_the_way_out() -> None:
     done = subprocess.run([sys.executable, "-c", _UNPRIVILEGED], capture_output=True, text=True, check=True, timeout=50)
