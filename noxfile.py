@@ -115,5 +115,7 @@ def vcan(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("test"))
     try:
         session.run("python", "-m", "taktora_hil.vcan", *session.posargs)
+        guest = ("--trace-results", "reports/results/rig-can.json", "tests/system/test_guest.py")
+        session.run("pytest", "--world", "rig", *guest)
     finally:
         session.run("taktora", "trace", "report")

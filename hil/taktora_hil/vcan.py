@@ -58,7 +58,7 @@ def why_not_run() -> str:
 
 
 def _in_guest(command: Sequence[str], root: Path, reports: Path, environment: dict[str, str]) -> int:
-    _say(f"{why_no_rig().removeprefix('not run: ')}: booting a guest")
+    _say(f"{why_no_rig().removeprefix('not run: ').partition(';')[0]}; booting a guest")
     begin_s = time.monotonic()
     guest = Guest(shared=reports, limit_s=_LIMIT_S)
     try:
