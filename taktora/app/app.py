@@ -263,7 +263,7 @@ class App:
                 "that binding first, or give one of the two another name"
             )
             raise ConfigurationError(msg)
-        require_extras(self, runtime.world, runtime.backends)
+        require_extras(self, runtime.world, runtime.backends, _path(bench))
         self._runtime = runtime
         runtime.apps.add(self.name)
         try:

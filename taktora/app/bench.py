@@ -14,6 +14,9 @@ from taktora.errors import ConfigurationError
 __all__ = ["Bench", "CanBacking", "EthercatBacking", "Injector", "bench_schema", "load_bench"]
 
 
+_DRIVER_SETTINGS = ("priority", "cpu", "mapping", "frame_timeout_us")
+
+
 class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What stands behind one CAN bus: a simulated bus, with a recording replayed on it if given, or an interface.
 
@@ -31,13 +34,24 @@ class EthercatBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """What stands behind one EtherCAT bus: a simulated segment, or a network interface.
 
     ``gateway`` says where the bus is driven from: in the application's process tree, or by ``taktora gateway`` in a
-    process of its own. ``plant`` holds, by label of a device, the settings of what the simulated device moves.
+    process of its own. ``plant`` holds, by label of a device, the settings of what the simulated device moves. The rest
+    is for the driver of a real segment, wherever it runs; see docs/ethercat-on-a-nic.md.
     """
 
     simulated: bool = False
     interface: Annotated[str, msgspec.Meta(description="network interface, e.g. eth1")] | None = None
     gateway: Literal["in-process", "separate"] = "in-process"
     plant: dict[str, dict[str, bool | int | float | str]] = {}
+    priority: Annotated[int, msgspec.Meta(ge=1, le=99, description="SCHED_FIFO priority of the driver")] | None = None
+    cpu: Annotated[int, msgspec.Meta(ge=0, description="core that the driver runs on")] | None = None
+    mapping: (
+        Annotated[Literal["auto", "overlap", "sequential"], msgspec.Meta(description="how SOEM lays out the image")]
+        | None
+    ) = None
+    frame_timeout_us: (
+        Annotated[int, msgspec.Meta(ge=100, le=1_000_000, description="a frame away for longer is a failed cycle")]
+        | None
+    ) = None
 
 
 class Injector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,6 +113,10 @@ def _check_ethercat(path: Path, name: str, backing: EthercatBacking, machine: Ma
     if backing.interface is not None and backing.simulated:
         msg = f"{path}: [ethercat.{name}] names interface {backing.interface!r} and is simulated too; keep one of both"
         raise ConfigurationError(msg)
+    given = [setting for setting in _DRIVER_SETTINGS if getattr(backing, setting) is not None]
+    if backing.simulated and given:
+        msg = f"{path}: [ethercat.{name}] is simulated and sets {', '.join(given)} of a real driver"
+        raise ConfigurationError(f"{msg}; name an interface instead of simulated, or leave that out")
     if machine is None:
         return
     if name not in machine.ethercat:

@@ -11,7 +11,7 @@ from taktora.app.bench import EthercatBacking
 from taktora.app.ethercat import Device, EthercatBus
 from taktora.app.files import nearest
 from taktora.errors import CodecError, ConfigurationError
-from taktora.ethercat.backend import BusRequest
+from taktora.ethercat.backend import BusRequest, DriverSettings
 from taktora.ethercat.connector import EthercatConnector, RemoteEthercatConnector, ethercat_channel
 from taktora.ethercat.entries import placed
 from taktora.ethercat.image_channel import ImagePort
@@ -103,6 +103,12 @@ def bus_request(
         simulated=backing.simulated,
         settings=dict(backing.plant),
         settings_folder=bench_folder,
+        driver=DriverSettings(
+            priority=backing.priority,
+            cpu=backing.cpu,
+            mapping=backing.mapping,
+            frame_timeout_us=backing.frame_timeout_us,
+        ),
     )
 
 

@@ -74,7 +74,7 @@ def run_main(app: App, arguments: list[str] | None) -> int:
     """Run ``app`` as the command line says and return the exit status: 0 ok, 1 the run failed, 2 usage."""
     found = _parser(app).parse_args(arguments)
     try:
-        require_extras(app, found.world)
+        require_extras(app, found.world, bench=found.bench)
         return _world(found.world)(app, _options(found))
     except ConfigurationError as error:
         print(f"{app.name}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer

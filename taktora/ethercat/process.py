@@ -98,7 +98,8 @@ class ProcessBus:
         if sys.platform != "linux":
             raise ConfigurationError(f"bus {setup.name!r}: a driver process needs Linux, this is {sys.platform}")
         self.layout: Final[ImageLayout] = setup.plan.layout()
-        self._setup = setup
+        self.setup: Final = setup
+        """What the process begins with."""
         self._pickled = _pickled(setup)
         self._lock = threading.Lock()
         self._running: _Running | None = None
@@ -115,8 +116,8 @@ class ProcessBus:
     def start(self, listener: BusListener) -> None:
         with self._lock:
             if self._running is not None or self._is_closing:
-                raise ConfigurationError(f"bus {self._setup.name!r} was started before; make a new one")
-            image = SharedImage(self.layout, records=self._setup.records)
+                raise ConfigurationError(f"bus {self.setup.name!r} was started before; make a new one")
+            image = SharedImage(self.layout, records=self.setup.records)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
                 process = self._spawn(theirs.fileno(), image.fd)
@@ -126,7 +127,7 @@ class ProcessBus:
                 raise
             finally:
                 theirs.close()
-            reader = threading.Thread(target=self._read, name=f"taktora-bus-{self._setup.name}", daemon=True)
+            reader = threading.Thread(target=self._read, name=f"taktora-bus-{self.setup.name}", daemon=True)
             self._running = _Running(process, ours, image, listener, reader)
         reader.start()
 
@@ -216,7 +217,7 @@ class ProcessBus:
             return True
         for line in data.decode(errors="replace").splitlines():
             self._lines.append(line)
-            _LOG.warning("bus %r: %s", self._setup.name, line)
+            _LOG.warning("bus %r: %s", self.setup.name, line)
         return bool(data)
 
     # req: REQ_0296
@@ -230,7 +231,7 @@ class ProcessBus:
             running.process.kill()
             status = running.process.wait()
         self._note_lines(errors)
-        error = StackError(f"the driver process of bus {self._setup.name!r} {_ending(status)}{self._last_words()}")
+        error = StackError(f"the driver process of bus {self.setup.name!r} {_ending(status)}{self._last_words()}")
         if self._kind is not ConnectorHealthKind.DOWN:
             running.listener.on_health(Down(str(error), time.monotonic_ns()))
         running.listener.on_failure(error)

@@ -290,6 +290,17 @@ def test_bench_file_says_what_stands_behind_a_segment(tmp_path: Path) -> None:
             r"\[ethercat\.cell\.plant\.valve\] is no device of this bus; did you mean valves",
         ),
         ('[ethercat.cell]\ngateway = "far"\n', "ethercat.cell.gateway: .*found 'far'"),
+        ("[ethercat.cell]\npriority = 0\n", "ethercat.cell.priority: .*found 0"),
+        ("[ethercat.cell]\npriority = 100\n", "ethercat.cell.priority: .*found 100"),
+        ("[ethercat.cell]\ncpu = -1\n", "ethercat.cell.cpu: .*found -1"),
+        ('[ethercat.cell]\ncpu = "1"\n', "ethercat.cell.cpu: .*found '1'"),
+        ('[ethercat.cell]\nmapping = "packed"\n', "ethercat.cell.mapping: .*found 'packed'"),
+        ("[ethercat.cell]\nframe_timeout_us = 99\n", "ethercat.cell.frame_timeout_us: .*found 99"),
+        ("[ethercat.cell]\nframe_timeout_us = 2000000\n", "ethercat.cell.frame_timeout_us: .*found 2000000"),
+        (
+            "[ethercat.cell]\nsimulated = true\npriority = 60\ncpu = 1\n",
+            r"\[ethercat\.cell\] is simulated and sets priority, cpu of a real driver; name an interface",
+        ),
     ],
 )
 def test_a_bench_file_that_does_not_fit_the_segment_is_refused(tmp_path: Path, text: str, message: str) -> None:
