@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import typer.main
 
 from taktora.app.bench import load_bench
 from taktora.cli import ethercat as ethercat_cli
+from taktora.ethercat.backend import DriverSettings
 from taktora.ethercat.network import EthercatBusSpec
 from taktora.ethercat.soem_options import SoemOptions
 from taktora_hil.arming import ARMED, BENCH
@@ -54,13 +56,19 @@ def test_every_variable_is_in_the_table() -> None:
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {*FIXTURE_GATES["ethercat_bus"], BENCH, ARMED}
 
 
-@pytest.mark.verifies("REQ_0312")
-def test_the_settings_of_soem_are_in_the_table_with_their_defaults() -> None:
+@pytest.mark.verifies("REQ_0312", "REQ_8152")
+def test_the_settings_of_the_driver_are_on_the_page_with_their_defaults(tmp_path: Path) -> None:
     table = PAGE.partition("| setting | default |")[2].partition("\n\n")[0]
     told = {name: default.strip("`") for name, default in re.findall(r"^\| `(\w+)` \| (\S+) \|", table, re.MULTILINE)}
-    defaults = SoemOptions()
+    path = tmp_path / "bench.toml"
+    path.write_text(blocks("toml")[1], encoding="utf-8")
+    backing, defaults = load_bench(path).ethercat["cell"], SoemOptions()
 
-    assert told == {name: str(getattr(defaults, name)) for name in SoemOptions.__slots__}
+    assert told.keys() == {each.name for each in fields(DriverSettings)}
+    assert all(getattr(backing, name) is not None for name in told), "the block above the table shows each of them"
+    for name in SoemOptions.__slots__:
+        default = getattr(defaults, name)
+        assert told.get(name) == str(default) or f"`{name}` ({default})" in PAGE
 
 
 @pytest.mark.verifies("REQ_8152")
@@ -80,7 +88,7 @@ def test_the_block_about_settings_names_what_there_is() -> None:
 
     made = names["runtime"].backends["ethercat"]
     names["runtime"].close()
-    assert made.keywords == {"soem": SoemOptions(frame_timeout_us=2000)}
+    assert made.keywords == {"soem": SoemOptions(emergency_poll_cycles=1000)}
 
 
 @pytest.mark.world("rig")

@@ -263,6 +263,25 @@ def test_a_clock_that_jumps_is_made_up_for(label: str, bench: SegmentBench) -> N
     settle(bench, driver)
 
 
+@pytest.mark.fault("power-cycle")
+@pytest.mark.verifies("REQ_8106", "REQ_0318", "REQ_0331")
+def test_a_clock_that_lost_its_power_is_set_up_again_by_recovery(bench: SegmentBench) -> None:
+    driver = bench.driver()
+    expected = bench.run(driver.bring_up())
+    settle(bench, driver)
+    delay_ns = clocks(bench)["main2"]["delay_ns"]
+
+    bench.end(bench.inject("main2", "power-cycle"))
+    lost = clocks(bench)["main2"]
+    found = bench.run(driver.recover())
+    settle(bench, driver)
+
+    assert (lost["delay_ns"], lost["offset_ns"], lost["sync0_next_ns"]) == (0, 0, None)
+    assert found == expected
+    assert abs(clocks(bench)["main2"]["delay_ns"] - delay_ns) <= 3
+    assert clocks(bench)["main2"]["sync0_next_ns"] % MS == SHIFT_NS
+
+
 # --- through the connector ---------------------------------------------------------------------------------------
 
 
