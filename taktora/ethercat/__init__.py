@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taktora.ethercat.backend import BusRequest, make_bus
+    from taktora.ethercat.backend import BusRequest, DriverSettings, make_bus
     from taktora.ethercat.connector import EthercatConnector, RemoteEthercatConnector, ethercat_channel
     from taktora.ethercat.driver import AlState, BringUp, BusDriver, Emergency, Exchange, SubDeviceState
     from taktora.ethercat.health import AgedOutputs, LowWorkingCounter, NotOperational
@@ -60,6 +60,7 @@ __all__ = [
     "CycleRecord",
     "CyclicBus",
     "DeviceSpec",
+    "DriverSettings",
     "Emergency",
     "EntrySpec",
     "EthercatBusSpec",
@@ -99,7 +100,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "backend": ("BusRequest", "make_bus"),
+    "backend": ("BusRequest", "DriverSettings", "make_bus"),
     "connector": ("EthercatConnector", "RemoteEthercatConnector", "ethercat_channel"),
     "driver": ("AlState", "BringUp", "BusDriver", "Emergency", "Exchange", "SubDeviceState"),
     "health": ("AgedOutputs", "LowWorkingCounter", "NotOperational"),
