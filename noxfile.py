@@ -12,6 +12,8 @@ nox.options.reuse_existing_virtualenvs = True
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 MAIN_JOBS = ("battery_monitor", "pick_axis")
 """Examples whose scenario.py is a main job: CAN, EtherCAT."""
+RIG_FOLDERS = ["tests/contract/ethercat", "tests/system/ethercat"]
+"""Tests that run with SOEM on a rig."""
 
 
 def group(name: str) -> list[str]:
@@ -48,10 +50,12 @@ def _last_line(text: str) -> str:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole suite in the sim world and write the traceability report, also when a test failed."""
+    """Run the suite in the sim world, then what this machine can do of the rig, and write the traceability report."""
     session.install("-e", ".[all]", *group("test"))
     try:
         session.run("pytest", "-n", "2", "--trace-results", "reports/results/sim.json", *session.posargs)
+        if not session.posargs:
+            _run_rig(session, RIG_FOLDERS)
     finally:
         session.run("taktora", "trace", "report")
 
@@ -60,12 +64,15 @@ def tests(session: nox.Session) -> None:
 def rig(session: nox.Session) -> None:
     """Run the EtherCAT suite with SOEM on a rig of this machine; where it cannot be, every test is 'not run: why'."""
     session.install("-e", ".[all]", *group("test"))
-    results = "reports/results/rig.json"
-    folders = session.posargs or ["tests/contract/ethercat", "tests/system/ethercat"]
     try:
-        session.run("pytest", "--world", "rig", "-n", "0", "--trace-results", results, *folders)
+        _run_rig(session, session.posargs or RIG_FOLDERS)
     finally:
         session.run("taktora", "trace", "report")
+
+
+def _run_rig(session: nox.Session, folders: list[str]) -> None:
+    """Run tests on real stacks and the wall clock, one by one: they share the machine's processors with nothing."""
+    session.run("pytest", "--world", "rig", "-n", "0", "--trace-results", "reports/results/rig.json", *folders)
 
 
 @nox.session
