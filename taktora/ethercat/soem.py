@@ -28,6 +28,7 @@ from taktora.ethercat.soem_station import ACKNOWLEDGE, Station, matches, subdevi
 from taktora.ethercat.soem_wire import IO_MAP_BYTES, Mapped, OverlapWire, SequentialWire, Wire
 from taktora.ethercat.startup import OP_WAIT_SPIN_NS, OpWait, decide_op_wait, startup_writes
 from taktora.ethercat.watchdog import check_read_back
+from taktora.extras import missing_text
 
 __all__ = ["SoemDriver", "SoemOptions", "require_pysoem"]
 
@@ -480,10 +481,7 @@ def require_pysoem() -> Any:
     try:
         import pysoem
     except ImportError as error:
-        raise ConfigurationError(
-            "a real EtherCAT bus needs pysoem, which is not installed: "
-            "pip install 'taktora[ethercat]', or 'taktora[all]' for everything"
-        ) from error
+        raise ConfigurationError(f"a real EtherCAT bus {missing_text(['pysoem'])}") from error
     return pysoem
 
 

@@ -123,8 +123,8 @@ def test_a_missing_pysoem_names_the_extra(runtime: Runtime, monkeypatch: pytest.
         make_bus(runtime, request(interface="eth9"))
 
     assert str(caught.value) == (
-        "a real EtherCAT bus needs pysoem, which is not installed: "
-        "pip install 'taktora[ethercat]', or 'taktora[all]' for everything"
+        "a real EtherCAT bus needs the module pysoem, which is not installed: "
+        "python -m pip install 'taktora[ethercat]', or 'taktora[all]' for everything"
     )
 
 
