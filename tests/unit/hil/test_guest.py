@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,33 @@ def test_without_rig_and_guest_the_command_says_why_and_fails(
     assert vcan.main([], tmp_path) == 2
     assert capsys.readouterr().err == "vcan: not run: a guest needs qemu\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.verifies("REQ_8506")
+@pytest.mark.parametrize(
+    ("arguments", "run"),
+    [
+        pytest.param([], ["tests/contract/can", "tests/hil/test_can.py"], id="suite"),
+        pytest.param(["-k", "walk"], ["tests/contract/can", "tests/hil/test_can.py", "-k", "walk"], id="choice"),
+        pytest.param(["one.py::test_x"], ["one.py::test_x"], id="other tests"),
+    ],
+)
+def test_a_kernel_with_can_is_used_directly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], run: list[str]
+) -> None:
+    commands: list[list[str]] = []
+
+    def remember(command: list[str], **_options: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 5)
+
+    (tmp_path / "one.py").touch()
+    monkeypatch.setattr(vcan, "why_no_rig", lambda: "")
+    monkeypatch.setattr(subprocess, "run", remember)
+
+    assert vcan.main(arguments, tmp_path) == 5
+    results = str(tmp_path / "reports/results/rig-can.json")
+    assert [command[command.index("--trace-results") + 1 :] for command in commands] == [[results, *run]]
 
 
 @pytest.mark.verifies("REQ_8506")
