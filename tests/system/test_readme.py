@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,30 @@ def test_the_pages_it_names_are_there() -> None:
 
     assert linked
     assert [link for link in linked if not (ROOT / link).exists()] == []
+
+
+# What a new user types is `pip install` as written, then `pytest` in an example's folder.
+@pytest.mark.verifies("REQ_8021", "REQ_8510")
+def test_who_is_told_to_type_pytest_is_told_to_install_it() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md"))]
+    typed = [page for page in pages if re.search(r"^\$ .*\bpytest\b", page.read_text(encoding="utf-8"), re.MULTILINE)]
+
+    assert len(typed) == 3
+    assert [page for page in typed if "pip install -e '.[all,test]'" not in page.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.verifies("REQ_8021")
+def test_the_extra_test_knows_every_pytest_option_of_the_examples() -> None:
+    extra = _toml(ROOT)["project"]["optional-dependencies"]["test"]
+    brought = {re.split("[>=]", each)[0] for each in extra}
+    options = {
+        name for page in (ROOT / "examples").glob("*/pyproject.toml") for name in _toml(page.parent)["tool"]["pytest"]
+    }
+
+    assert options == {"addopts", "filterwarnings", "strict", "timeout"}
+    assert {"pytest", "pytest-timeout", "hypothesis"} <= brought
+    assert set(extra) <= set(_toml(ROOT)["dependency-groups"]["test"])
+
+
+def _toml(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
