@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
+from taktora.app.bus import Bus
 from taktora.app.ethercat import BusCycle, EthercatBus
 from taktora.app.handles import Channel, Reader, Signal, Writer
 from taktora.app.needs import require_extras
@@ -21,22 +22,24 @@ if TYPE_CHECKING:
     from taktora.app.bound import BoundApp
     from taktora.app.machine import Machine
     from taktora.codec.base import Codec
+    from taktora.connector import HealthEvent
     from taktora.executor import Context as ExecutorContext
     from taktora.runtime import Runtime
 
 __all__ = ["App", "CanBus", "Context", "Declaration"]
 
 T = TypeVar("T")
-Reason: TypeAlias = Literal["cyclic", "message", "lost", "found"]
+Reason: TypeAlias = Literal["cyclic", "message", "lost", "found", "health"]
 
 
 class Context:
     """What an item is given when it runs."""
 
-    __slots__ = ("_app", "executor")
+    __slots__ = ("_app", "_health_move", "executor")
 
     def __init__(self, app: App, executor: ExecutorContext) -> None:
         self._app = app
+        self._health_move: HealthEvent | None = None
         self.executor = executor
         """The executor's own context, for those who want more."""
 
@@ -49,6 +52,22 @@ class Context:
     def now_ns(self) -> int:
         """Monotonic time of the world in ns."""
         return self._app.runtime.clock.now_ns()
+
+    @property
+    def health_move(self) -> HealthEvent:
+        """The move of a bus's health that this item runs for: state left, state entered, monotonic ns.
+
+        Raises:
+            ConfigurationError: the item was not declared with ``on_health``.
+        """
+        if self._health_move is None:
+            msg = f"App {self._app.name!r}: {self.task_id!r} runs for no move of health"
+            raise ConfigurationError(f"{msg}; declare it with @app.on_health(bus)")
+        return self._health_move
+
+    def attach_move(self, move: HealthEvent) -> None:
+        """Say which move the item runs for; called before each run."""
+        self._health_move = move
 
     def event(self, text: str, severity: Severity = "info") -> None:
         """Show that something worth reading happened: in the log, or on the page of a simulated run.
@@ -82,13 +101,14 @@ class Declaration:
     budget_ns: int | None = None
     bus: str | None = None
     """EtherCAT bus on whose cycle it runs."""
+    watched: Bus | None = None
+    """Bus at whose moves of health it runs."""
 
 
 @dataclass(slots=True)
-class CanBus:
+class CanBus(Bus):
     """A CAN bus of the machine, by name; typed messages come from its DBC."""
 
-    name: str
     readers: list[tuple[Reader[Any], type | str]] = field(default_factory=list)
     writers: list[tuple[Writer[Any], type | str]] = field(default_factory=list)
 
@@ -238,6 +258,22 @@ class App:
         """Declare an item that runs once when the first message after a loss arrives."""
         return lambda item: self._declare(item, "found", executor, _aged(reader))
 
+    # req: REQ_0231
+    def on_health(self, bus: Bus, *, executor: str = "main") -> Callable[[Item], Item]:
+        """Declare an item that runs once for each move of the health of ``bus``, in order: ``ctx.health_move``.
+
+        It runs whatever the bus does, during a recovery too, when no cycle runs. The state before the first move is
+        Connecting.
+        """
+        if not isinstance(bus, Bus):
+            raise ConfigurationError(
+                f"App {self.name!r}: on_health({bus!r}) takes a bus: app.can(...) or app.ethercat(...)"
+            )
+        if bus is not self.buses.get(bus.name) and bus is not self.segments.get(bus.name):
+            msg = f"App {self.name!r}: on_health: {bus.name!r} is no bus of this App; use a handle of its own"
+            raise ConfigurationError(msg)
+        return lambda item: self._declare(item, "health", executor, None, watched=bus)
+
     def bind(
         self, runtime: Runtime, *, machine: Path | str | Machine | None = None, bench: Path | str | Bench | None = None
     ) -> BoundApp:
@@ -293,6 +329,7 @@ class App:
         period_ns: int = 0,
         budget_ns: int | None = None,
         bus: str | None = None,
+        watched: Bus | None = None,
     ) -> Item:
         task_id = getattr(item, "__name__", type(item).__name__)
         if any(known.task_id == task_id for known in self.declarations):
@@ -300,7 +337,8 @@ class App:
             raise ConfigurationError(msg)
         if bus is not None:
             self._check_executor(bus, task_id, executor)
-        self.declarations.append(Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns, bus))
+        declared = Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns, bus, watched)
+        self.declarations.append(declared)
         return item
 
     def _bus_of(self, cycle: object) -> str:

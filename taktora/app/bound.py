@@ -14,7 +14,7 @@ from taktora.app.bind_ethercat import CycleHead, bind_ethercat, commit_item, cyc
 from taktora.app.can import bind_can
 from taktora.app.handles import Channel, Reader
 from taktora.app.machine import Machine, load_machine
-from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost
+from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost, HealthSubscription
 from taktora.errors import ConfigurationError
 from taktora.executor import CycleSource, ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
 from taktora.transport.base import ListenerPort, event_service_name
@@ -44,10 +44,10 @@ class BoundApp:
 
     def __init__(self, app: App, runtime: Runtime, machine: Path | Machine | None, bench: Path | Bench | None) -> None:
         self.app = app
-        self.runtime = runtime
         self.machine = _machine(app, machine)
+        self.runtime = runtime if machine is None else runtime.of_machine(self.machine.machine)
         self.bench = load_bench(bench, self.machine) if isinstance(bench, Path) else (bench or Bench())
-        self.host = ConnectorHost.builder(runtime, app.name).build()
+        self.host = ConnectorHost.builder(self.runtime, app.name).build()
         self.executors: dict[str, Executor] = {MAIN: self.host.executor}
         self.dbcs: dict[str, Dbc] = {}
         """The loaded DBC of each CAN bus, by resource name: its message classes are attributes."""
@@ -147,6 +147,7 @@ class BoundApp:
 
     def _detach(self) -> None:
         for bus in self.app.buses.values():
+            bus.connector = None
             for reader, _message in bus.readers:
                 reader.detach()
             for writer, _message in bus.writers:
@@ -220,6 +221,9 @@ class BoundApp:
             listener = self.runtime.transport.listener(event_service_name(declaration.reader.port.service))
             self._listeners.append(listener)
             return _FreshnessItem(self.app, declaration, declaration.reader, listener)
+        if declaration.watched is not None:
+            assert declaration.watched.connector is not None
+            return _HealthItem(self.app, declaration, declaration.watched.connector.subscribe_health())
         return _AppItem(self.app, declaration)
 
 
@@ -278,10 +282,14 @@ class _AppItem(ExecutableItem):
             declarer.budget(declaration.budget_ns)
 
     def execute(self, context: ExecutorContext) -> ItemFlow | None:
+        outcome = self._run(self._context or self.context_of(context))
+        return outcome if isinstance(outcome, ItemFlow) else None
+
+    def context_of(self, context: ExecutorContext) -> Context:
+        """Return what the declared item is given: one per item."""
         if self._context is None:
             self._context = Context(self._app, context)
-        outcome = self._run(self._context)
-        return outcome if isinstance(outcome, ItemFlow) else None
+        return self._context
 
 
 class _Source:
@@ -314,3 +322,24 @@ class _FreshnessItem(_AppItem):
         if self._lost != was_lost and self._declaration.reason == wanted:
             return super().execute(context)
         return None
+
+
+# req: REQ_0231
+class _HealthItem(_AppItem):
+    """Runs a declared item once for each move of a bus's health."""
+
+    def __init__(self, app: App, declaration: Declaration, moves: HealthSubscription) -> None:
+        super().__init__(app, declaration)
+        self._moves = moves
+
+    def declare_triggers(self, declarer: TriggerDeclarer) -> None:
+        declarer.raw_listener(self._moves.listener)
+
+    def execute(self, context: ExecutorContext) -> ItemFlow | None:
+        move = next(self._moves.drain(), None)
+        if move is None:
+            return None  # the connector is closing
+        if self._moves.waiting:
+            self._moves.listener.notify()  # a run per move, so that one that raises hides none behind it
+        self.context_of(context).attach_move(move)
+        return super().execute(context)

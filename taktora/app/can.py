@@ -49,6 +49,7 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
     options = CanConnectorOptions(ifaces=(iface,))
     connector = CanConnector(runtime, options, (interface,), messages.codec, name=bus.name)
     bound.host.register(connector)
+    bus.connector = connector
     bound.dbcs[bus.name] = messages.dbc
     for reader, message in bus.readers:
         descriptor, value_type = messages.resolve(reader.name, message)

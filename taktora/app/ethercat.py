@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from taktora.app.bus import Bus
 from taktora.app.handles import Reader, Writer
 from taktora.errors import CodecError, ConfigurationError
 from taktora.ethercat.image import Validity
@@ -180,18 +181,16 @@ class SliceWriter(Writer[int]):
 
 
 @dataclass(slots=True)
-class EthercatBus:
+class EthercatBus(Bus):
     """An EtherCAT bus of the machine, by name; devices and channels are those of the machine file."""
 
-    name: str
     devices: dict[str, Device[Any, Any]] = field(default_factory=dict)
     readers: dict[str, Reader[int]] = field(default_factory=dict)
     writers: dict[str, SliceWriter] = field(default_factory=dict)
     observers: list[CycleObserver] = field(default_factory=list)
     port: ImagePort | None = None
     """The process image, while the App is bound and somebody uses it."""
-    connector: EthercatConnector[Any] | None = None
-    """The connector, while the App is bound."""
+    connector: EthercatConnector[Any] | None = field(default=None, init=False, repr=False)
 
     @property
     def cycle(self) -> BusCycle:

@@ -47,6 +47,11 @@ class Subscription(Generic[E]):
                 raise Disconnected(self._feed.name) from None
             return None
 
+    @property
+    def waiting(self) -> int:
+        """How many events are there to be taken."""
+        return len(self._events)
+
     def drain(self) -> Iterator[E]:
         """Yield what is there now; ends quietly when it is empty, closed or not."""
         while self._events:
