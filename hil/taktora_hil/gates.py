@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from taktora.errors import TaktoraError
 
-__all__ = ["GATES", "Finding", "Gate", "look"]
+__all__ = ["GATES", "Finding", "Gate", "look", "why_unusable"]
 
 _NET: Final = Path("/sys/class/net")
 _ETHERNET, _CAN = 1, 280
@@ -69,6 +69,32 @@ class Gate:
 def look(environment: Mapping[str, str]) -> list[Finding]:
     """Return what each gate is set to and what is found there, in the order of ``GATES``."""
     return [gate.look(environment) for gate in GATES]
+
+
+# req: REQ_8502
+def why_unusable(variables: Iterable[str], environment: Mapping[str, str]) -> str:
+    """Return what is wrong with the first resource that one of ``variables`` names, or "" where nothing is.
+
+    A variable that is not set has no resource to look for: that the test does not run is another matter.
+    """
+    by_name = {gate.variable: gate for gate in GATES}
+    for name in variables:
+        problem = by_name[name].look(environment).problem if name in by_name else ""
+        if name == "ETHERCAT_TEST_MACHINE":
+            problem = _why_no_machine(environment)
+        if problem:
+            return problem
+    return ""
+
+
+def _why_no_machine(environment: Mapping[str, str]) -> str:
+    from taktora_hil.ethercat_bench import load_hil_machine
+
+    try:
+        load_hil_machine(environment)
+    except TaktoraError as error:
+        return f"ETHERCAT_TEST_MACHINE={environment['ETHERCAT_TEST_MACHINE']}: {error}"
+    return ""
 
 
 def _ethercat(name: str) -> Finding:

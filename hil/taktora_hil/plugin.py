@@ -25,6 +25,7 @@ __all__ = ["ethercat_bus", "ethercat_machine", "real_segment", "world_name"]
 _FIXTURE = "world_name"
 _SELECTED = pytest.StashKey[tuple[str, ...]]()
 _STRICT = pytest.StashKey[tuple[str, ...]]()
+_SET_GATES = pytest.StashKey[tuple[tuple[str, str], ...]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -125,8 +126,28 @@ def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
         raise pytest.UsageError(f"{BENCH}={os.environ.get(BENCH)}: {error}") from error
     if reason:
         item.add_marker(pytest.mark.skip(reason=reason), append=False)
+        if world == GATED_WORLD and world in selected:
+            item.stash[_SET_GATES] = tuple((gate, os.environ[gate]) for gate in needs.gates if os.environ.get(gate))
     elif world != "sim":
         item.user_properties.append(("fingerprint", _facts(world, needs)))
+
+
+# req: REQ_8502
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test that is about to be left out although one of its gates names something that is not there."""
+    problem = _problem(item.stash.get(_SET_GATES, ()))
+    if problem:
+        pytest.fail(problem, pytrace=False)
+    yield
+
+
+@cache
+def _problem(gates: tuple[tuple[str, str], ...]) -> str:
+    """Return what is wrong with the resources of gates; the values are part of what is remembered."""
+    from taktora_hil.gates import why_unusable  # when a gate is set: it looks at devices
+
+    return why_unusable(dict(gates), os.environ) if gates else ""
 
 
 # req: REQ_8503, REQ_8508

@@ -201,3 +201,59 @@ def test_a_method_of_a_test_case_keeps_to_its_worlds_too(pytester: pytest.Pytest
         ("Case::test_bench", "hil"): ("not run", "CAN_TEST_IFACE is not set"),
         ("Case::test_rig", "rig"): ("not run", "belongs to rig, but --world hil was given"),
     }
+
+
+HALF_SET = """
+import pytest
+
+@pytest.mark.gate("ETHERCAT_TEST_NIC", "ETHERCAT_TEST_MACHINE")
+def test_segment(): pass
+
+@pytest.mark.world("sim", "hil")
+@pytest.mark.gate("CAN_TEST_IFACE")
+def test_elsewhere(): pass
+"""
+
+
+@pytest.mark.verifies("REQ_8502", "REQ_8501", "REQ_8510")
+@pytest.mark.parametrize(
+    ("variable", "value", "outcome", "reason"),
+    [
+        pytest.param("ETHERCAT_TEST_NIC", "nosuch0", "failed", "ETHERCAT_TEST_NIC=nosuch0: ", id="nic"),
+        pytest.param(
+            "ETHERCAT_TEST_MACHINE", "gone.yaml", "failed", "ETHERCAT_TEST_MACHINE=gone.yaml: gone.yaml", id="machine"
+        ),
+        pytest.param(
+            "ETHERCAT_TEST_BUS",
+            "cell",
+            "not run",
+            "ETHERCAT_TEST_NIC and ETHERCAT_TEST_MACHINE are not set",
+            id="neither",
+        ),
+    ],
+)
+def test_a_gate_with_nothing_behind_it_fails_also_where_another_gate_is_not_set(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, outcome: str, reason: str
+) -> None:
+    for name in ("ETHERCAT_TEST_NIC", "ETHERCAT_TEST_MACHINE", "ETHERCAT_TEST_BUS", "CAN_TEST_IFACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    pytester.makepyfile(test_a=HALF_SET)
+
+    found = recorded(pytester, "--world", "hil")
+
+    segment = found["test_segment", "hil"]
+    assert segment[0] == outcome
+    assert reason in segment[1]
+    assert found["test_elsewhere", "hil"] == ("not run", "CAN_TEST_IFACE is not set")
+
+
+@pytest.mark.verifies("REQ_8502")
+def test_a_gate_counts_only_in_a_selected_hil(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAN_TEST_IFACE", "nosuch0")
+    pytester.makepyfile(test_a=HALF_SET)
+
+    found = recorded(pytester, "--world", "sim")
+
+    assert found["test_elsewhere", "sim"] == ("passed", "")
+    assert {outcome for outcome, _ in found.values()} == {"passed", "not run"}
