@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from itertools import count
 from typing import Any, Literal, Protocol
@@ -22,6 +22,7 @@ from taktora.executor import Executor, ExecutorBuilder
 from taktora.executor.reactor import Reactor
 from taktora.recording import LogRecorder, Recorder
 from taktora.transport.base import Transport
+from taktora.transport.scoped import ScopedTransport, machine_prefix
 
 __all__ = ["Entropy", "RunHandle", "Runtime", "SystemEntropy"]
 
@@ -81,6 +82,7 @@ class Runtime:
         backends: Injected protocol back-ends by protocol name; others are found by entry point.
         context: Whatever the world's back-ends need to know (the World); applications leave it alone.
         apps: Names of the Apps that are bound to it now; each has its own.
+        is_shared: Whether programs of other machines may be on the same transport, as on that of a computer.
     """
 
     world: str
@@ -95,6 +97,7 @@ class Runtime:
     backends: dict[str, Any] = field(default_factory=dict)
     context: Any = None
     apps: set[str] = field(default_factory=set)
+    is_shared: bool = False
 
     @classmethod
     def system(cls, transport: Literal["auto", "iceoryx2", "inprocess"] | Transport = "auto") -> Runtime:
@@ -113,7 +116,19 @@ class Runtime:
             entropy=SystemEntropy(),
             make_reactor=_system_reactors(clock, carrier),
             start=_ThreadRun,
+            is_shared=True,
         )
+
+    # req: REQ_0206
+    def of_machine(self, name: str) -> Runtime:
+        """Return the runtime for one machine: where the transport is shared, its services bear the machine's name.
+
+        Two machines on one computer may both have a bus ``cell``; ``name/cell.image.out`` is the service of one of
+        them. A World has a transport of its own and needs no such names.
+        """
+        if not self.is_shared:
+            return self
+        return replace(self, transport=ScopedTransport(self.transport, machine_prefix(name)))
 
     def executor_builder(self, name: str) -> ExecutorBuilder:
         """Return a builder for an executor on this runtime; ``name`` is its place in traces and thread lists."""

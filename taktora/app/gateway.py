@@ -34,6 +34,7 @@ def build_gateway(runtime: Runtime, machine: Path, bus: str, bench: Path | None 
         ConfigurationError: unknown bus, a file that makes no sense, or nothing stands behind the bus.
     """
     found = load_machine(machine)
+    runtime = runtime.of_machine(found.machine)
     spec = found.ethercat_bus(bus, str(machine))
     backings = (Bench() if bench is None else load_bench(bench, found)).ethercat
     options = EthercatConnectorOptions.of_plan(resolve(spec))
