@@ -15,10 +15,6 @@ from taktora import App, Context
 
 __all__ = ["build"]
 
-PERIOD_S = 0.002
-"""Cycle of the bus, as in machine.yaml."""
-
-
 WORDS = {
     Step.OFF: "the drive is off; yellow: start is awaited",
     Step.ENABLING: "start: the drive is being enabled",
@@ -51,13 +47,14 @@ def build() -> App:
     step = app.signal("step of the sequence")
     parts = app.signal("parts on the belt")
 
-    sequence = Sequence(PERIOD_S)
+    sequence = Sequence()
 
     @app.cyclic(on=axis.cycle, budget_us=1000)
     def control(ctx: Context) -> None:
         before = sequence.step
         seen = axis.inputs
-        orders = sequence.advance(seen, sensors.inputs, fresh=axis.fresh and sensors.fresh)
+        fresh = axis.fresh and sensors.fresh
+        orders = sequence.advance(seen, sensors.inputs, axis.cycle.period_ns / 1e9, fresh=fresh)
 
         word = controlword(state_of(seen.statusword), orders.power)
         word |= HOMING_START * orders.search | FAULT_RESET * orders.reset

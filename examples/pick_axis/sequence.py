@@ -88,21 +88,17 @@ class Orders:
 
 
 class Sequence:
-    """The pick axis; `step`, `trouble`, `parts` and `setpoint` may be looked at, `advance` moves it on.
+    """The pick axis; `step`, `trouble`, `parts` and `setpoint` may be looked at, `advance` moves it on."""
 
-    Args:
-        period_s: Cycle of the bus.
-    """
-
-    def __init__(self, period_s: float) -> None:
+    def __init__(self) -> None:
         self.step = Step.OFF
         self.trouble = ""
         """What is wrong, in EMERGENCY and FAULT: a code, and words."""
         self.parts = 0
         """Parts put down so far."""
-        self.setpoint = Setpoint(period_s, ACCELERATION_MM_S2)
+        self.setpoint = Setpoint(ACCELERATION_MM_S2)
         self.is_homed = False
-        self._period_s = period_s
+        self._period_s = 0.0  # until the first cycle
         self._cycles = 0
         """Spent in this step so far."""
         self._buttons = (True, True)
@@ -122,9 +118,17 @@ class Sequence:
             Step.FAULT: self._stand,
         }
 
-    def advance(self, axis: AxisIn, sensors: Sensors, fresh: bool) -> Orders:
-        """Look at the inputs of a cycle and return what is to be done; `fresh` is False when they are old ones."""
+    def advance(self, axis: AxisIn, sensors: Sensors, period_s: float, fresh: bool) -> Orders:
+        """Look at the inputs of a cycle and return what is to be done until the next one.
+
+        Args:
+            axis: Inputs of the drive.
+            sensors: Inputs of the terminal.
+            period_s: Cycle of the bus.
+            fresh: False when the inputs are old ones.
+        """
         before = self.step
+        self._period_s = period_s
         self._cycles += 1
         self._supervise(axis, sensors, fresh)
         if fresh:
@@ -239,7 +243,7 @@ class Sequence:
             self.step = Step.OFF
         if axis.mode_display != Mode.CYCLIC_POSITION:
             return self._hold(axis, Power.QUICK_STOP)
-        self.setpoint.halt()
+        self.setpoint.halt(self._period_s)
         power = Power.OFF if self.setpoint.is_at_rest else Power.ON
         return Orders(power, Mode.CYCLIC_POSITION, self.setpoint.position)
 
@@ -260,7 +264,7 @@ class Sequence:
     def _move(self, axis: AxisIn, target: float, coil: Coil = Coil.NONE) -> Orders:
         if axis.mode_display != Mode.CYCLIC_POSITION:
             return self._hold(axis, Power.ON, coil=coil)
-        self.setpoint.towards(target, SPEED_MM_S)
+        self.setpoint.towards(target, SPEED_MM_S, self._period_s)
         return Orders(Power.ON, Mode.CYCLIC_POSITION, self.setpoint.position, coil)
 
     def _hold(

@@ -60,6 +60,7 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
         connector = EthercatConnector(runtime, options, made, SliceCodec(), bus.name, overlapping)
     bound.host.register(connector)
     bus.connector = connector
+    bus.cycle.attach(options.cycle_time_ns)
     for observer in bus.observers:
         connector.observe_cycles(observer)
     for gap in unmapped_gaps(spec):

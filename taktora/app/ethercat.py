@@ -26,11 +26,30 @@ I = TypeVar("I")  # noqa: E741 - inputs
 O = TypeVar("O")  # noqa: E741 - outputs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class BusCycle:
     """The cycle of an EtherCAT bus: ``@app.cyclic(on=axis.cycle)``."""
 
     bus: str
+    _period_ns: int | None = field(default=None, init=False, repr=False)
+
+    @property
+    def period_ns(self) -> int:
+        """Period in ns, as the machine file says.
+
+        Raises:
+            ConfigurationError: the App is not bound.
+        """
+        if self._period_ns is None:
+            raise ConfigurationError(
+                f"cycle of {self.bus!r}: the App is not bound; look at it from an item, or inside "
+                "'with app.bind(runtime)'"
+            )
+        return self._period_ns
+
+    def attach(self, period_ns: int | None) -> None:
+        """Say what the period is; called when the App is bound, with None when the binding is closed."""
+        self._period_ns = period_ns
 
 
 # req: REQ_8151
@@ -44,12 +63,12 @@ class Device(Generic[I, O]):
     dead_time_cycles = DEAD_TIME_CYCLES
     """Cycles between the exchange that brings inputs and the one that takes the outputs computed from them."""
 
-    def __init__(self, bus: str, label: str, input_type: type[I] | None, output_type: type[O] | None) -> None:
-        self.bus = bus
+    def __init__(self, cycle: BusCycle, label: str, input_type: type[I] | None, output_type: type[O] | None) -> None:
+        self.bus = cycle.bus
         self.label = label
         self.input_type = input_type
         self.output_type = output_type
-        self.cycle = BusCycle(bus)
+        self.cycle = cycle
         """What an item runs on to get inputs and to set outputs."""
         self._port: ImagePort | None = None
         self._position = 0
@@ -192,10 +211,11 @@ class EthercatBus(Bus):
     """The process image, while the App is bound and somebody uses it."""
     connector: EthercatConnector[Any] | None = field(default=None, init=False, repr=False)
 
-    @property
-    def cycle(self) -> BusCycle:
-        """The cycle of this bus, the same as that of each of its devices."""
-        return BusCycle(self.name)
+    cycle: BusCycle = field(init=False)
+    """The cycle of this bus, the same as that of each of its devices."""
+
+    def __post_init__(self) -> None:
+        self.cycle = BusCycle(self.name)
 
     @overload
     def device(self, label: str, inputs: type[I], outputs: type[O]) -> Device[I, O]: ...
@@ -218,7 +238,7 @@ class EthercatBus(Bus):
             raise ConfigurationError(f"{self.name}: device {label!r} is declared twice; share the handle")
         if inputs is None and outputs is None:
             raise ConfigurationError(f"{self.name}: device {label!r} has neither inputs nor outputs; give it a class")
-        handle: Device[Any, Any] = Device(self.name, label, inputs, outputs)
+        handle: Device[Any, Any] = Device(self.cycle, label, inputs, outputs)
         self.devices[label] = handle
         return handle
 
@@ -277,6 +297,7 @@ class EthercatBus(Bus):
     def detach(self) -> None:
         """Take all ends away; called when the binding is closed."""
         self.port = self.connector = None
+        self.cycle.attach(None)
         for device in self.devices.values():
             device.detach()
         for reader in self.readers.values():

@@ -16,7 +16,7 @@ def run(setpoint: Setpoint, target: float, speed: float, cycles: int) -> list[fl
     """Return the speeds of so many cycles."""
     speeds = []
     for _ in range(cycles):
-        setpoint.towards(target, speed)
+        setpoint.towards(target, speed, PERIOD_S)
         speeds.append(setpoint.speed)
     return speeds
 
@@ -30,7 +30,7 @@ def run(setpoint: Setpoint, target: float, speed: float, cycles: int) -> list[fl
     acceleration=st.floats(500, 20_000),
 )
 def test_it_comes_to_rest_exactly_at_the_target(start: float, target: float, speed: float, acceleration: float) -> None:
-    setpoint = Setpoint(PERIOD_S, acceleration)
+    setpoint = Setpoint(acceleration)
     setpoint.place(start)
     time_s = abs(target - start) / speed + speed / acceleration
 
@@ -44,12 +44,12 @@ def test_it_comes_to_rest_exactly_at_the_target(start: float, target: float, spe
 @settings(deadline=None)
 @given(changes=st.lists(st.tuples(st.floats(-500, 500), st.integers(1, 200)), min_size=1, max_size=6))
 def test_the_speed_never_jumps_whatever_the_targets(changes: list[tuple[float, int]]) -> None:
-    setpoint = Setpoint(PERIOD_S, 4000)
+    setpoint = Setpoint(4000)
     speeds = [0.0]
     for target, cycles in changes:
         speeds += run(setpoint, target, 800, cycles)
     while not setpoint.is_at_rest:
-        setpoint.halt()
+        setpoint.halt(PERIOD_S)
         speeds.append(setpoint.speed)
 
     steps = [abs(after - before) for before, after in pairwise(speeds)]
@@ -58,12 +58,12 @@ def test_the_speed_never_jumps_whatever_the_targets(changes: list[tuple[float, i
 
 @pytest.mark.verifies("PICK_0003")
 def test_halting_from_full_speed_takes_the_time_of_the_ramp() -> None:
-    setpoint = Setpoint(PERIOD_S, 4000)
+    setpoint = Setpoint(4000)
     run(setpoint, 10_000, 800, 200)
 
     cycles = 0
     while not setpoint.is_at_rest:
-        setpoint.halt()
+        setpoint.halt(PERIOD_S)
         cycles += 1
 
     assert cycles == 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import app
 import pytest
 from drive import DriveState, Mode, Power
 from images import AxisIn, Sensors
@@ -21,14 +20,14 @@ class Bench:
     """A sequence, and a machine of perfect obedience around it."""
 
     def __init__(self) -> None:
-        self.sequence = Sequence(PERIOD_S)
+        self.sequence = Sequence()
         self.axis = AxisIn(statusword=DriveState.SWITCH_ON_DISABLED, mode_display=Mode.CYCLIC_POSITION, position=300.0)
         self.sensors = Sensors(stop_ok=True, estop_ok=True, gripper_open=True, air_ok=True)
         self.orders = Orders(Power.OFF, Mode.HOMING, 0.0)
         self.obeys = True
 
     def cycle(self, fresh: bool = True) -> Orders:
-        self.orders = self.sequence.advance(self.axis, self.sensors, fresh)
+        self.orders = self.sequence.advance(self.axis, self.sensors, PERIOD_S, fresh)
         if self.obeys:
             self._obey()
         return self.orders
@@ -73,10 +72,10 @@ def bench() -> Bench:
 
 
 @pytest.mark.verifies("PICK_0001")
-def test_the_period_is_that_of_the_machine_file() -> None:
+def test_what_is_shown_here_is_shown_with_the_period_of_the_machine_file() -> None:
     machine = load_machine(Path(__file__).parent.parent / "machine.yaml")
 
-    assert machine.ethercat["cell"].cycle_time_ms == app.PERIOD_S * 1000
+    assert machine.ethercat["cell"].cycle_time_ms == PERIOD_S * 1000
 
 
 @pytest.mark.verifies("PICK_0002")

@@ -451,3 +451,19 @@ def test_a_handle_says_what_it_was_not_declared_for_and_that_it_is_not_bound() -
         assert made["in"].validity is Validity.NEVER_SEEN
     with pytest.raises(ConfigurationError, match=r"cell.axis1: the App is not bound"):
         _ = made["in"].inputs
+
+
+@pytest.mark.verifies("REQ_8151")
+def test_the_period_of_a_cycle_is_that_of_the_machine_once_the_app_is_bound() -> None:
+    made: list[Device[Any, Any]] = []
+
+    def declare(app: App) -> None:
+        made.append(app.ethercat("cell").device("axis1", AxisIn))
+        assert made[0].cycle is app.ethercat("cell").cycle
+        with pytest.raises(ConfigurationError, match="cycle of 'cell': the App is not bound; look at it from an item"):
+            _ = made[0].cycle.period_ns
+
+    with Cell(declare):
+        assert made[0].cycle.period_ns == PERIOD
+    with pytest.raises(ConfigurationError, match="the App is not bound"):
+        _ = made[0].cycle.period_ns
