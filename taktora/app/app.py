@@ -191,7 +191,9 @@ class App:
         max_age_ms: float | None = None,
         codec: Codec | None = None,
     ) -> Channel[T]:
-        """Declare a typed channel between items; other processes can read it as ``<app>.<name>``.
+        """Declare a typed channel between items; other processes can read it.
+
+        Its service is ``<machine>/<app>.<name>``, without a machine file ``<app>.<name>``.
 
         Args:
             name: Unique within the App.
@@ -207,9 +209,15 @@ class App:
         self.channels[name] = (handle, codec or JsonCodec())
         return handle
 
-    def signal(self, name: str, unit: str = "") -> Signal:
-        """Declare a number that is worth plotting."""
-        handle = Signal(name, unit)
+    def signal(self, name: str, unit: str = "", *, initial: float | None = None) -> Signal:
+        """Declare a number that is worth plotting: a float, an int, a bool, a member of an IntEnum.
+
+        Args:
+            name: What it is called on the page of a run.
+            unit: Its unit, empty for none.
+            initial: Value from the start of the run until the first ``set``; None: the plot begins there.
+        """
+        handle = Signal(name, unit, initial)
         self.signals.append(handle)
         return handle
 
