@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from taktora.errors import ConfigurationError, StackError
@@ -16,7 +17,14 @@ from taktora.errors import ConfigurationError, StackError
 with suppress(ImportError):  # on Windows, which require_linux refuses
     import fcntl
 
-__all__ = ["ETHERTYPE", "check_interface", "has_link", "require_linux"]
+__all__ = [
+    "ETHERTYPE",
+    "check_interface",
+    "has_link",
+    "is_promiscuous",
+    "leave_promiscuous_mode",
+    "require_linux",
+]
 
 ETHERTYPE: Final = 0x88A4
 """EtherCAT's EtherType (ETG.1000.4)."""
@@ -25,6 +33,9 @@ _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
+_IFF_PROMISC: Final = 0x100
+_INTERPRETER: Final = Path(sys.executable).resolve()
+"""The file behind the links of a virtual environment: setcap takes no symbolic link."""
 _REQUEST: Final = struct.Struct("16sH14x")
 
 
@@ -61,7 +72,7 @@ def check_interface(name: str) -> None:
     except PermissionError as error:
         raise StackError(
             f"{place}: no permission for a raw socket; the process that drives EtherCAT needs CAP_NET_RAW and "
-            f"CAP_NET_ADMIN: run it as root, or 'setcap cap_net_raw,cap_net_admin+ep {sys.executable}'"
+            f"CAP_NET_ADMIN: run it as root, or 'setcap cap_net_raw,cap_net_admin+ep {_INTERPRETER}'"
         ) from error
     except OSError as error:
         raise StackError(f"{place}: a raw socket cannot be opened ({error.strerror})") from error
@@ -76,6 +87,19 @@ def has_link(name: str) -> bool:
             return bool(_flags(probe, name) & _IFF_RUNNING)
         except OSError:
             return False
+
+
+def is_promiscuous(name: str) -> bool:
+    """Return whether somebody has switched the interface to promiscuous mode for good, as SOEM does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return bool(_flags(probe, name) & _IFF_PROMISC)
+
+
+def leave_promiscuous_mode(name: str) -> None:
+    """Take the flag of promiscuous mode back; an interface that has gone, or a right that has, is left alone."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        flags = _flags(probe, name)
+        fcntl.ioctl(probe, _SIOCSIFFLAGS, _REQUEST.pack(name.encode(), flags & ~_IFF_PROMISC))
 
 
 def _flags(probe: socket.socket, name: str) -> int:

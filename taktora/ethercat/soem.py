@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count, islice
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from taktora.errors import ConfigurationError, LinkDown, StackError
 from taktora.ethercat import bringup_errors as text
 from taktora.ethercat.al_status import al_status_text
 from taktora.ethercat.driver import AlState, BringUp, Emergency, Exchange, Steps, SubDeviceState
+from taktora.ethercat.interface_hold import InterfaceHold
 from taktora.ethercat.nic import check_interface, has_link, require_linux
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
@@ -78,6 +80,7 @@ class SoemDriver:
         self._master: Any = None
         self._pysoem: Any = None
         self._was_begun = self._was_up = self._is_closed = False
+        self._hold = InterfaceHold(self._interface)
         self._interface_index = 0
         self._cycles = 0
 
@@ -88,6 +91,7 @@ class SoemDriver:
         self._was_begun = True
         self._pysoem = require_pysoem()
         yield from self._wait_for_link(_LINK_PATIENCE_NS)
+        yield from self._hold.take(self._now_ns)
         self._master = self._open()
         return (yield from self._attempt())
 
@@ -392,13 +396,12 @@ class SoemDriver:
             return
         self._is_closed = True
         master, self._master = self._master, None
-        if master is None:
-            return
-        try:
-            if self._stations:
-                self._take_down(master)
-        finally:
-            master.close()
+        with ExitStack() as stack:
+            stack.callback(self._hold.release)  # last: who comes next finds the socket closed
+            if master is not None:
+                stack.callback(master.close)
+                if self._stations:
+                    self._take_down(master)
 
     def _take_down(self, master: Any) -> None:
         """Send the safe outputs once, then SAFE-OP, then INIT; who does not follow in time is left to its watchdog."""

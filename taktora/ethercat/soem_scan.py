@@ -21,6 +21,7 @@ from taktora.ethercat.coe import (
     encode_mail,
     next_counter,
 )
+from taktora.ethercat.interface_hold import InterfaceHold
 from taktora.ethercat.nic import check_interface, has_link
 from taktora.ethercat.pdo import ExpectedIdentity
 from taktora.ethercat.scan import FoundDevice
@@ -50,6 +51,7 @@ _LINK_PATIENCE_S: Final = 3.0
 _PRE_OP_PATIENCE_S: Final = 3.0
 _MAIL_PATIENCE_S: Final = 1.0
 _POLL_S: Final = 0.0005
+_HOLD_POLL_S: Final = 0.02
 _ATTEMPTS: Final = 3
 
 
@@ -59,7 +61,7 @@ def read_segment(
 ) -> tuple[FoundDevice, ...]:
     """Return the SubDevices on a network interface, in bus order; they are left in INIT.
 
-    Nobody else may drive the segment meanwhile: its devices leave OP.
+    Nobody else may drive the segment meanwhile, as its devices leave OP: an interface that is driven is refused.
 
     Args:
         interface: Name of the network interface.
@@ -68,12 +70,25 @@ def read_segment(
 
     Raises:
         ConfigurationError: pysoem is missing, or this is no Linux.
-        StackError: no such interface, no privilege, no link, no answer on the wire, or a device falls silent.
+        StackError: no such interface, no privilege, another process drives it, no link, no answer on the wire, or a
+            device falls silent.
     """
     pysoem = require_pysoem()
     place = f"interface {interface!r}"
     check_interface(interface)
     _wait_for_link(interface, place)
+    hold = InterfaceHold(interface)
+    for _due_ns in hold.take(time.monotonic_ns):
+        time.sleep(_HOLD_POLL_S)
+    try:
+        return _read_held(pysoem, interface, place, progress, has_objects)
+    finally:
+        hold.release()
+
+
+def _read_held(
+    pysoem: Any, interface: str, place: str, progress: Callable[[str], None], has_objects: bool
+) -> tuple[FoundDevice, ...]:
     pysoem.settings.timeouts.ret = pysoem.settings.timeouts.safe = _FRAME_TIMEOUT_US
     master = pysoem.Master()
     try:
