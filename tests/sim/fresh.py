@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from tests.patience import PATIENCE_S
 __all__ = ["ROOT", "CannotRun", "find_python", "hash_of", "python_with_taktora", "run_fresh"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_EXTRAS = "sim,can,cli"
+"""What scenarios need; pysoem is not among it."""
 _COMMAND = "from taktora_sim.cli import app; app(prog_name='taktora sim')"
 
 
@@ -86,17 +90,29 @@ def python_with_taktora(minor: str, cache_folder: Path) -> str:
     home = cache_folder / minor
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     stamp = home / "made-for"
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + interpreter.encode()).hexdigest()
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        _make(interpreter, home, python)
-        stamp.write_text(wanted)
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + f"{_EXTRAS}{interpreter}".encode()).hexdigest()
+    with _one_at_a_time(cache_folder / f"{minor}.lock"):
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            _make(interpreter, home, python)
+            stamp.write_text(wanted)
     return str(python)
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold a file, so that two workers of pytest do not make one environment; the end of a process lets it go."""
+    with path.open("a") as lock:
+        with suppress(ImportError):  # on Windows, where workers are kept apart by nothing
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _make(interpreter: str, home: Path, python: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    project = f"{ROOT}[sim,cli]"
+    project = f"{ROOT}[{_EXTRAS}]"
     if uv is not None:
         _do(uv, "venv", "--quiet", "--python", interpreter, str(home))
         _do(uv, "pip", "install", "--quiet", "--python", str(python), "--editable", project)

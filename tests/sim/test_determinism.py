@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +17,7 @@ from tests.sim.fresh import ROOT, CannotRun, hash_of, python_with_taktora, run_f
 
 BUSY = str(ROOT / "tests" / "sim" / "scenarios" / "busy.py")
 PLANTED = str(ROOT / "tests" / "sim" / "scenarios" / "planted.py")
+CELL = str(ROOT / "tests" / "sim" / "scenarios" / "ethercat_cell.py")
 BATTERY = str(ROOT / "examples" / "battery_monitor" / "scenario.py")
 PICK_AXIS = str(ROOT / "examples" / "pick_axis" / "scenario.py")
 HAS_ICEORYX = find_spec("iceoryx2") is not None
@@ -88,13 +92,47 @@ def python(minor: str, pytestconfig: pytest.Config, tmp_path: Path) -> str:
         pytest.skip(f"not run: {why}")
 
 
+@cache
+def found_here(*arguments: str) -> tuple[str, str]:
+    """Return what a run gives in a fresh process of this Python: hash of the trace, hash of what it recorded."""
+    return found(*arguments)
+
+
+def found(*arguments: str, **how: str) -> tuple[str, str]:
+    """Return the hash of the trace of a run, and the hash of the recording that it left in its working directory."""
+    with TemporaryDirectory() as folder:
+        done = run_fresh("run", *arguments, folder=Path(folder), **how)
+        recordings = [path.read_bytes() for path in sorted(Path(folder).glob("*.pcapng"))]
+        return hash_of(done), sha256(b"".join(recordings)).hexdigest()
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13"])
-@pytest.mark.verifies("REQ_8002")
-def test_every_python_at_hand_gives_the_same_hash(python: str) -> None:
-    done = run_fresh("run", BUSY, python=python, hash_seed="7")
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param((BUSY,), id="busy"),
+        pytest.param((BATTERY, "--for", "3s"), id="application-on-can"),
+        pytest.param((PICK_AXIS, "--for", "5s"), id="application-on-ethercat"),
+        pytest.param((CELL,), id="recorded-segment"),
+    ],
+)
+@pytest.mark.verifies("REQ_8002", "REQ_8111")
+def test_every_python_at_hand_gives_the_same_hash_and_the_same_recording(python: str, run: tuple[str, ...]) -> None:
+    assert found(*run, python=python, hash_seed="7") == found_here(*run)
 
-    assert hash_of(done) == here()
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("minor", ["3.12", "3.13"])
+@pytest.mark.parametrize(
+    "run", [pytest.param((BATTERY,), id="application-on-can"), pytest.param((PICK_AXIS,), id="application-on-ethercat")]
+)
+@pytest.mark.skipif(not HAS_ICEORYX, reason="not run: iceoryx2 is not installed")
+@pytest.mark.verifies("REQ_8002")
+def test_every_python_at_hand_gives_the_same_hash_on_shared_memory(python: str, run: tuple[str, ...]) -> None:
+    arguments = (*run, "--for", "3s")
+
+    assert found(*arguments, "--transport", "iceoryx2", python=python, hash_seed="11") == found_here(*arguments)
 
 
 @pytest.mark.timeout(900)
