@@ -177,7 +177,10 @@ class EthercatBench(ABC):
 
     @contextmanager
     def bind(self, app: App) -> Iterator[BoundApp]:
-        """Bind an application to the segment and start it, for the duration of a ``with`` block."""
+        """Bind an application to the segment and start it, for the duration of a ``with`` block.
+
+        It runs when the block begins: a ``start()`` of what is handed out is refused.
+        """
         backing = {} if self._interface is None else {self.name: EthercatBacking(interface=self._interface)}
         with app.bind(self.runtime, machine=self.machine, bench=Bench(ethercat=backing)) as bound:
             bound.start()

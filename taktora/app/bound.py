@@ -15,7 +15,7 @@ from taktora.app.can import bind_can
 from taktora.app.handles import Channel, Reader
 from taktora.app.machine import Machine, load_machine
 from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost, HealthSubscription
-from taktora.errors import ConfigurationError
+from taktora.errors import AlreadyRunning, ConfigurationError
 from taktora.executor import CycleSource, ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
 from taktora.transport.base import ListenerPort, event_service_name
 
@@ -78,7 +78,12 @@ class BoundApp:
         return found
 
     def start(self) -> None:
-        """Start gateways and all executors in the background."""
+        """Start gateways and all executors in the background, once.
+
+        Raises:
+            AlreadyRunning: somebody has started it, as ``bind()`` of an EthercatBench does.
+        """
+        self._refuse_second_start("start()")
         self.host.gateway.start()
         self._start(self.executors)
 
@@ -90,6 +95,7 @@ class BoundApp:
         """
         from taktora.executor.signals import stop_on_signals
 
+        self._refuse_second_start("run()")
         self._start(name for name in self.executors if name != MAIN)
         with stop_on_signals([self.host.stoppable()]):
             if duration_ns is None:
@@ -121,6 +127,12 @@ class BoundApp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    # req: REQ_8510
+    def _refuse_second_start(self, call: str) -> None:
+        if self._running:
+            msg = f"App {self.app.name!r} has been started; leave out this {call}"
+            raise AlreadyRunning(f"{msg} (the bind() of a test's EthercatBench starts it, App.bind() does not)")
 
     def _start(self, names: Iterable[str]) -> None:
         self._ran = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from taktora import App, Context
+from taktora.errors import AlreadyRunning
 from taktora_hil.ethercat_bench import EthercatBench
 
 pytestmark = [pytest.mark.world("sim", "rig"), pytest.mark.timeout(240)]
@@ -51,6 +52,22 @@ def test_typed_images_go_both_ways(ethercat_bus: EthercatBench) -> None:
 
     assert devices["axis"]["outputs"] == "efbe19000000"
     assert devices["valves"]["outputs"] == "03"  # the second bit is its safe value, which nobody changed
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8500")
+def test_what_the_bench_binds_runs_and_a_second_start_is_refused(ethercat_bus: EthercatBench) -> None:
+    app = App("eager")
+    app.ethercat("cell").reader("state")
+
+    with ethercat_bus.bind(app) as bound:
+        with pytest.raises(AlreadyRunning) as refused:
+            bound.start()
+        ethercat_bus.until(lambda: bound.health["cell"].kind.value == "Up")
+
+    assert str(refused.value) == (
+        "App 'eager' has been started; leave out this start() (the bind() of a test's EthercatBench starts it, "
+        "App.bind() does not)"
+    )
 
 
 @pytest.mark.verifies("REQ_0310", "REQ_0311", "REQ_0326", "REQ_0327")
