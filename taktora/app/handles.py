@@ -164,15 +164,18 @@ class Channel(Reader[T]):
 class Signal:
     """A number worth plotting; recorded in a simulated run, dropped in a real one."""
 
-    def __init__(self, name: str, unit: str = "") -> None:
+    def __init__(self, name: str, unit: str = "", initial: float | None = None) -> None:
         self.name = name
         self.unit = unit
+        self.initial = initial
         self.set: Callable[[float], None] = self._unbound
         """Record a new value now."""
 
     def attach(self, recorder: Recorder) -> None:
         """Give the signal its recorder; called when the App is bound."""
         self.set = recorder.signal(self.name, self.unit)
+        if self.initial is not None:
+            self.set(self.initial)
 
     def detach(self) -> None:
         """Forget the recorder; called when the binding is closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from statistics import median
@@ -14,13 +15,14 @@ from taktora_sim.report.scale import LEFT, RIGHT, WIDTH, TimeAxis, ValueAxis, sh
 if TYPE_CHECKING:
     from taktora_sim.faults import FiredFault
 
-__all__ = ["Band", "health_bands", "signal_plot", "timeline"]
+__all__ = ["Band", "health_bands", "signal_plot", "timeline", "value_axis"]
 
 _ROW = 26
 _BAR = 18
 _PLOT_TOP = 10
 _PLOT_BOTTOM = 96
 _PLOT_HEIGHT = 116
+_LINE_OF_TEXT = 10
 _CHARACTER = 6.2
 """Width of a character of the smallest text, about."""
 
@@ -57,20 +59,29 @@ def timeline(
     return _svg(height, grid + "".join(rows), "health, faults and events over virtual time", "timeline")
 
 
+def value_axis(samples: Samples) -> ValueAxis:
+    """Return the axis of a signal's values: 0 and 1 for one that is nothing else, else what occurred."""
+    if samples.is_boolean:
+        return ValueAxis.boolean(_PLOT_TOP, _PLOT_BOTTOM)
+    return ValueAxis.around(min(samples.values), max(samples.values), _PLOT_TOP, _PLOT_BOTTOM)
+
+
 def signal_plot(samples: Samples, faults: Sequence[FiredFault], axis: TimeAxis) -> str:
     """Return the plot of one signal: a step at each new value, dashed where none came for long, faults shaded."""
     if not samples.values:
         return ""
-    low, high = min(samples.values), max(samples.values)
-    values = ValueAxis.around(low, high, _PLOT_TOP, _PLOT_BOTTOM)
+    values = value_axis(samples)
     parts = [_shade(fault, axis) for fault in faults]
     parts.append(_time_grid(axis, _PLOT_TOP, _PLOT_BOTTOM))
-    parts.append(_value_grid(values))
+    parts.append(_value_grid(_value_ticks(samples, values)))
     fresh, held = _paths(samples, axis, values)
     parts.append(f'<path class="held" d="{held}"/>' if held else "")
     parts.append(f'<path class="line" d="{fresh}"/>')
-    parts.append(_plot_label(samples, low, high))
+    parts.append(_names_of_values(samples, values))
+    parts.append(_plot_label(samples))
     data = f' data-low="{values.low!r}" data-high="{values.high!r}" data-unit="{escape(samples.unit)}"'
+    if samples.labels:
+        data += f' data-labels="{escape(json.dumps(samples.labels))}"'
     return _svg(_PLOT_HEIGHT, "".join(parts), f"{samples.name} over virtual time", "plot", data)
 
 
@@ -171,19 +182,38 @@ def _time_grid(axis: TimeAxis, top: int, bottom: int) -> str:
     return "".join(parts)
 
 
-def _value_grid(values: ValueAxis) -> str:
+def _value_grid(ticks: Iterable[tuple[float, str]]) -> str:
     return "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         f'<text class="value" x="{LEFT - 6}" y="{y + 3.5:.1f}">{label}</text>'
-        for y, label in values.ticks()
+        for y, label in ticks
     )
 
 
-def _plot_label(samples: Samples, low: float, high: float) -> str:
+def _value_ticks(samples: Samples, values: ValueAxis) -> Iterable[tuple[float, str]]:
+    if samples.is_boolean:
+        return [(values.y(value), str(value)) for value in (0, 1)]
+    return values.ticks()
+
+
+def _names_of_values(samples: Samples, values: ValueAxis) -> str:
+    """Return the names of the values that occurred, at the left end of the plot; none where two would overlap."""
+    places = [
+        (values.y(value), samples.labels[value])
+        for value in sorted(set(map(int, samples.values)) & set(samples.labels))
+    ]
+    if any(below - above < _LINE_OF_TEXT for (below, _), (above, _) in itertools.pairwise(places)):
+        return ""
+    return "".join(f'<text class="named" x="{LEFT + 5}" y="{y - 3:.1f}">{escape(name)}</text>' for y, name in places)
+
+
+def _plot_label(samples: Samples) -> str:
+    low, high = min(samples.values), max(samples.values)
     unit = f" {samples.unit}" if samples.unit else ""
     spread = f"{low:.4g} \u2026 {high:.4g}{unit}"
     name = samples.name if len(samples.name) <= 23 else f"{samples.name[:22]}\u2026"
-    lines = [("name", name), ("spread", spread), ("spread", f"last {samples.values[-1]:.4g}{unit}")]
+    last = samples.labels.get(int(samples.values[-1]), f"{samples.values[-1]:.4g}{unit}")
+    lines = [("name", name), ("spread", spread), ("spread", f"last {last}")]
     texts = (
         f'<text class="{css}" x="2" y="{22 + 17 * row}">{escape(text)}</text>' for row, (css, text) in enumerate(lines)
     )

@@ -8,6 +8,7 @@
     readout: svg.querySelector(".readout"),
     steps: steps(svg.querySelector(".line").getAttribute("d")),
     low: Number(svg.dataset.low), high: Number(svg.dataset.high), unit: svg.dataset.unit,
+    labels: JSON.parse(svg.dataset.labels || "{}"),
   }));
 
   // A path is M x y, H x and V y only: the value at a place is the last y before it.
@@ -32,7 +33,7 @@
     const span = plot.high - plot.low;
     const value = plot.low + span * (96 - plot.steps[first][1]) / 86;
     const digits = Math.min(9, Math.max(0, Math.ceil(-Math.log10(span / 860))));
-    return `${Number(value.toFixed(digits)) + 0} ${plot.unit}`;
+    return plot.labels[Math.round(value)] || `${Number(value.toFixed(digits)) + 0} ${plot.unit}`;
   }
 
   function show(event) {

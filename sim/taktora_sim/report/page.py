@@ -42,7 +42,7 @@ def write_page(summary: RunSummary, folder: Path) -> Path:
 # req: REQ_8014
 def render_page(summary: RunSummary) -> str:
     """Return the whole page."""
-    sections = (_header, _drawings, _signals, _checks, _happened, _messages, _trace)
+    sections = (_header, _drawings, _checks, _happened, _signals, _messages, _trace)
     title = f"{summary.scenario}, seed {summary.seed}: simulated run"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -201,7 +201,7 @@ def _happened(summary: RunSummary) -> str:
     note = f'<p class="empty">{left_out} lines (info, health) are not shown.</p>\n' if left_out else ""
     chooser = f'<p class="choose">{choices}</p>\n' if choices else ""
     table = _table('<th class="time">at</th><th></th><th></th>', rows)
-    return f"<h2>What happened</h2>\n{chooser}{table}{note}"
+    return f'<h2>What happened</h2>\n{chooser}<div class="scroll">{table}</div>{note}'
 
 
 def _messages(summary: RunSummary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from taktora.recording import Severity
@@ -50,13 +51,20 @@ class Check:
 class Samples:
     """The values of one signal; beyond 131072 of them neighbours are thinned out, extremes are kept."""
 
-    __slots__ = ("name", "times_ns", "unit", "values")
+    __slots__ = ("labels", "name", "times_ns", "unit", "values")
 
     def __init__(self, name: str, unit: str) -> None:
         self.name = name
         self.unit = unit
         self.times_ns = array("q")
         self.values = array("d")
+        self.labels: dict[int, str] = {}
+        """Names of values, of a signal that members of an IntEnum were recorded of."""
+
+    @property
+    def is_boolean(self) -> bool:
+        """Whether nothing but 0 and 1 was recorded; bool is one of them."""
+        return not self.labels and all(value in (0.0, 1.0) for value in self.values)
 
     def add(self, t_ns: int, value: float) -> None:
         self.times_ns.append(t_ns)
@@ -90,11 +98,13 @@ class RunRecorder:
         """True: exceptions and exceeded budgets of items do not fail the run; for scenarios that provoke them."""
 
     def signal(self, name: str, unit: str = "") -> Callable[[float], None]:
-        """Return the function that records a new value of the signal ``name`` now."""
+        """Return the function that records a new value of the signal ``name`` now; IntEnum values bring their names."""
         samples = self.signals.setdefault(name, Samples(name, unit))
         now_ns = self._world.now_ns
 
         def record(value: float) -> None:
+            if isinstance(value, IntEnum) and int(value) not in samples.labels:
+                samples.labels |= {int(member): member.name for member in type(value)}
             samples.add(now_ns(), float(value))
 
         return record

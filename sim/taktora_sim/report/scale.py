@@ -65,6 +65,11 @@ class ValueAxis:
         margin = (high - low) * 0.06 or abs(low) * 0.1 or 1.0
         return cls(low - margin, high + margin, top, bottom)
 
+    @classmethod
+    def boolean(cls, top: float, bottom: float) -> ValueAxis:
+        """Return the axis of a signal that is 0 or 1, with both on it whichever occurred."""
+        return cls(-0.12, 1.12, top, bottom)
+
     def y(self, value: float) -> float:
         """Return the place of a value, in units of the drawing."""
         return self.bottom - (self.bottom - self.top) * (value - self.low) / (self.high - self.low)

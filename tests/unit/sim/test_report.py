@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from enum import IntEnum
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,14 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taktora.app.handles import Signal
 from taktora.connector.health import Degraded, Down, HealthMonitor, Up
 from taktora_sim import report
 from taktora_sim.faults import FaultEntry, FaultKind, FaultPlan
 from taktora_sim.report import HealthChange, RunRecorder, RunSummary, Samples, render_page, write_page
-from taktora_sim.report.drawing import health_bands, signal_plot
+from taktora_sim.report.drawing import health_bands, signal_plot, value_axis
 from taktora_sim.report.page import story
 from taktora_sim.report.scale import LEFT, RIGHT, WIDTH, TimeAxis, ValueAxis
 from taktora_sim.world import World
+
+
+class Step(IntEnum):
+    REST = 0
+    GRIP = 1
+    LIFT = 2
+
 
 S = 1_000_000_000
 VOID = {"meta", "br", "line", "path", "rect", "input"}
@@ -190,7 +200,7 @@ def test_thinning_out_keeps_the_extremes_in_the_drawing(points: list[tuple[int, 
 
     drawing = signal_plot(samples, [], TimeAxis(10 * S))
 
-    axis = ValueAxis.around(min(samples.values), max(samples.values), 10, 96)
+    axis = value_axis(samples)
     (path,) = re.findall(r'class="line" d="([^"]*)"', drawing)
     heights = [
         float(number) for number in re.findall(r"V(-?[\d.]+)|M[\d.]+ (-?[\d.]+)", path) for number in number if number
@@ -259,3 +269,56 @@ def test_the_public_list_is_what_the_package_offers() -> None:
     offered = {name for name, value in vars(report).items() if not name.startswith("_") and callable(value)}
 
     assert offered == set(report.__all__)
+
+
+def _samples(*values: tuple[int, float], signal: Signal | None = None) -> Samples:
+    """Return what a run of 6 s recorded of one signal."""
+    with World(1) as world:
+        signal = signal or Signal("lamp")
+        signal.attach(world.recorder)
+        for t_ns, value in values:
+            world.call_at(t_ns, partial(signal.set, value))
+        world.run_for(6 * S)
+        return world.recorder.signals[signal.name]
+
+
+@pytest.mark.verifies("REQ_8014")
+def test_a_boolean_has_both_its_values_on_the_axis_whichever_occurred() -> None:
+    plot = signal_plot(_samples((S // 2, True)), [], TimeAxis(6 * S))
+
+    assert re.findall(r'class="value"[^>]*>([^<]+)<', plot) == ["0", "1"]
+    (line,) = re.findall(r'class="line" d="([^"]*)"', plot)
+    axis = ValueAxis.boolean(10, 96)
+    assert line.startswith(f"M{TimeAxis(6 * S).x(S // 2):.1f} {axis.y(1):.1f}V")
+
+
+@pytest.mark.verifies("REQ_8014")
+def test_an_initial_value_is_drawn_from_the_start_with_the_edge() -> None:
+    samples = _samples((S // 2, True), signal=Signal("lamp", initial=False))
+    plot = signal_plot(samples, [], TimeAxis(6 * S))
+
+    assert list(zip(samples.times_ns, samples.values, strict=True)) == [(0, 0.0), (S // 2, 1.0)]
+    (line,) = re.findall(r'class="line" d="([^"]*)"', plot)
+    axis, x = ValueAxis.boolean(10, 96), TimeAxis(6 * S).x(S // 2)
+    low, high = f"{axis.y(0):.1f}", f"{axis.y(1):.1f}"
+    assert line == f"M{LEFT:.1f} {low}V{low}H{x:.1f}V{high}"
+
+
+@pytest.mark.verifies("REQ_8014")
+def test_numbers_and_enumerations_keep_an_axis_of_their_own() -> None:
+    number = signal_plot(_samples((0, 2.5)), [], TimeAxis(6 * S))
+    step = _samples((0, Step.REST), (S, Step.LIFT))
+    named = signal_plot(step, [], TimeAxis(6 * S))
+
+    assert re.findall(r'class="value"[^>]*>([^<]+)<', number) == ["2.4", "2.6"]
+    assert step.labels == {0: "REST", 1: "GRIP", 2: "LIFT"}
+    assert re.findall(r'class="named"[^>]*>([^<]+)<', named) == ["REST", "LIFT"]  # those that occurred
+    assert "last LIFT" in named
+    assert 'class="named"' not in number
+
+
+@pytest.mark.verifies("REQ_8014")
+def test_checks_and_what_happened_come_before_the_plots() -> None:
+    page = render_page(run())
+
+    assert re.findall(r"<h2>([^<]+)</h2>", page)[:4] == ["Timeline", "Checks", "What happened", "Signals"]
