@@ -1,6 +1,6 @@
 """A transport whose services belong to one machine: the same ports under names of their own; it carries nothing itself.
 
-Two machines on one computer may both have a bus ``cell``. With the machine's name in front, ``press/cell.image.out`` and
+Two machines on one computer may both have a bus ``cell``. With the machine's name in front ``press/cell.image.out`` and
 ``packer/cell.image.out`` are two services, while both halves of one machine still meet.
 """
 
