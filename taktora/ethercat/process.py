@@ -105,6 +105,7 @@ class ProcessBus:
         self._running: _Running | None = None
         self._is_closing = False
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._begun_line = b""
         self._kind = ConnectorHealthKind.CONNECTING
 
     @property
@@ -215,9 +216,15 @@ class ProcessBus:
             data = os.read(errors, _MESSAGE_BYTES)
         except BlockingIOError:
             return True
-        for line in data.decode(errors="replace").splitlines():
-            self._lines.append(line)
-            _LOG.warning("bus %r: %s", self.setup.name, line)
+        # A line may come in pieces: Python writes the text of a print and its end one after the other.
+        *lines, self._begun_line = (self._begun_line + data).split(b"\n")
+        if not data:
+            lines.append(self._begun_line)
+            self._begun_line = b""
+        for line in (each.decode(errors="replace").rstrip() for each in lines):
+            if line:
+                self._lines.append(line)
+                _LOG.warning("bus %r: %s", self.setup.name, line)
         return bool(data)
 
     # req: REQ_0296
@@ -231,6 +238,7 @@ class ProcessBus:
             running.process.kill()
             status = running.process.wait()
         self._note_lines(errors)
+        self._note_lines(errors)  # the end of what it said: a line without an end is one as well
         error = StackError(f"the driver process of bus {self.setup.name!r} {_ending(status)}{self._last_words()}")
         if self._kind is not ConnectorHealthKind.DOWN:
             running.listener.on_health(Down(str(error), time.monotonic_ns()))

@@ -85,6 +85,19 @@ def factory(log: Path, cls: type[Any] = LoggingDriver, script: Callable[[Any], o
     return partial(make, cls, log, script)
 
 
+def speak_in_pieces(driver: Any) -> None:
+    """Say two lines and a blank one as print does, only slower: text and end of line one after the other."""
+    for piece in (b"SCHED_FIFO 50:", b" refused", b"\n", b"\n", b"and so on", b"\n"):
+        os.write(2, piece)
+        time.sleep(0.05)
+    driver.note("spoken")
+
+
+def die_without_line_end(driver: Any) -> None:
+    os.write(2, b"no more")
+    os._exit(4)
+
+
 def die_by_exit(driver: Any) -> None:
     driver.how = "exit"
 

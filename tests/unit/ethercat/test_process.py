@@ -184,6 +184,28 @@ def test_a_driver_process_that_dies_is_told_with_status_and_last_words(buses: li
     assert text == ("the driver process of bus 'cell' ended with exit status 3; it said last: the last words")
 
 
+@pytest.mark.verifies("REQ_0040", "REQ_8510")
+def test_what_the_driver_process_says_is_logged_line_by_line(
+    buses: list[ProcessBus], log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _bus, listener = begin(buses, support.factory(log, script=support.speak_in_pieces))
+
+    listener.wait(lambda got: got.records)
+    wait_for(lambda: "and so on" in caplog.text)
+
+    said = [each.getMessage() for each in caplog.records if each.name == "taktora.ethercat.process"]
+    assert said == ["bus 'cell': SCHED_FIFO 50: refused", "bus 'cell': and so on"]
+
+
+@pytest.mark.verifies("REQ_0296")
+def test_last_words_without_an_end_of_line_are_told(buses: list[ProcessBus], log: Path) -> None:
+    _bus, listener = begin(buses, support.factory(log, script=support.die_without_line_end))
+
+    listener.wait(lambda got: got.failures)
+
+    assert str(listener.failures[0]).endswith("ended with exit status 4; it said last: no more")
+
+
 @pytest.mark.verifies("REQ_0296")
 def test_a_defect_in_the_driver_process_names_itself(buses: list[ProcessBus], log: Path) -> None:
     _bus, listener = begin(buses, support.factory(log, support.DyingDriver))
