@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
+from enum import Enum
 from inspect import cleandoc
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
@@ -29,6 +31,17 @@ Key: TypeAlias = str | int
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
+# req: REQ_8510
+_ALIASES: Final = {
+    **{f"{long}{bits}{end}": f"{short}{bits}" for long, short in (("uint", "u"), ("int", "i"), ("unsigned", "u"),
+       ("integer", "i"), ("float", "f"), ("real", "f")) for bits in (8, 16, 32, 64) for end in ("", "_t")},
+    "boolean": "bool", "bit": "bool", "byte": "u8", "word": "u16", "dword": "u32",
+    "sint": "i8", "int": "i16", "dint": "i32", "lint": "i64",
+    "usint": "u8", "uint": "u16", "udint": "u32", "ulint": "u64", "real": "f32", "lreal": "f64", "float": "f32",
+}  # fmt: skip
+"""What other tools (IEC 61131-3, ETG.1000.6, C) call the types of entries: not read, but understood for a hint."""
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML without the trap that a repeated key silently wins."""
 
@@ -42,8 +55,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_file(path: Path, record: type[T]) -> T:
+def read_file(path: Path, record: type[T], pages: Mapping[str, str] = MappingProxyType({})) -> T:
     """Read a ``.yaml``, ``.yml`` or ``.toml`` file into ``record``.
+
+    Args:
+        path: The file.
+        record: Its type.
+        pages: Page of the documentation to name when something does not fit, by the first key that leads there;
+            ``docs/app.md`` for every other.
 
     Raises:
         ConfigurationError: the file is missing, unreadable, no valid text of its format, or does not fit ``record``.
@@ -61,7 +80,8 @@ def read_file(path: Path, record: type[T]) -> T:
     except msgspec.ValidationError as error:
         fault = _fault(str(error), data, record)
         msg = f"{place_in(path, *fault.keys)}: {fault.text}; the file's format is described by its JSON Schema"
-        raise ConfigurationError(f"{msg} (see docs/app.md)") from error
+        page = pages.get(str(fault.keys[0]) if fault.keys else "", "docs/app.md")
+        raise ConfigurationError(f"{msg} (see {page})") from error
 
 
 # req: REQ_8510
@@ -149,6 +169,8 @@ def _fault(text: str, data: Any, record: type[Any]) -> _Fault:
     keys, below, kind = _follow(place.removeprefix("key` in `"), data, record)
     named = _dotted(keys)
     addition = f", found {below!r}" if isinstance(below, str | int | float) else ""
+    if what.startswith("Invalid enum value"):
+        what, addition = f"found {below!r}, expected one of {_choice(below, kind)}", ""
     if place.startswith("key` in `"):
         keys.append(next(key for key in below if not _fits({key: None}, dict[get_args(kind)[0], Any])))  # type: ignore[misc]
         addition = f", found {keys[-1]!r}"
@@ -156,6 +178,17 @@ def _fault(text: str, data: Any, record: type[Any]) -> _Fault:
         addition = f" ({nearest(unknown[1], [each.encode_name for each in fields(kind)])})"
         keys.append(unknown[1])
     return _Fault("".join([named, ": " if named else "", what, addition]), tuple(keys))
+
+
+# req: REQ_8510
+def _choice(found: Any, kind: Any) -> str:
+    """Return the values of a Literal or an Enum, and the one that was probably meant."""
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    known = [str(each) for each in ([member.value for member in kind] if is_enum else get_args(kind))]
+    said = str(found).lower()
+    alias = _ALIASES.get(said)
+    close = [alias] if alias in known else get_close_matches(said.replace("_", "-"), known, n=1)
+    return ", ".join(known) + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
 def _follow(place: str, data: Any, kind: Any) -> tuple[list[Key], Any, Any]:

@@ -63,7 +63,7 @@ def load_machine(path: Path) -> Machine:
         ConfigurationError: missing, malformed, an unknown field, a value out of range, a file named in it that is not
             there, or an EtherCAT bus that contradicts itself (see :mod:`taktora.ethercat.spec_errors`).
     """
-    machine = read_file(path, Machine)
+    machine = read_file(path, Machine, {"ethercat": "docs/machine-file.md"})
     for name, bus in machine.can.items():
         if bus.dbc is not None and (fault := fault_of(path.parent / bus.dbc)):
             place = place_in(path, "can", name, "dbc")

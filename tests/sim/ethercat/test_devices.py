@@ -593,5 +593,10 @@ def test_a_device_is_found_by_label_and_kind() -> None:
 
     with pytest.raises(ConfigurationError, match="no device 'x'; it has k, di"):
         device_of(segment, "x", SimulatedDevice)
-    with pytest.raises(ConfigurationError, match="ethercat/cell/di is a DigitalInputs, not a DigitalOutputs"):
+    with pytest.raises(ConfigurationError) as wrong:
         device_of(segment, "di", DigitalOutputs)
+    assert str(wrong.value) == (
+        "ethercat/cell/di is a DigitalInputs, not a DigitalOutputs; set profile: digital-outputs in the machine file"
+    )
+    with pytest.raises(ConfigurationError, match="is a DigitalInputs, not an AnalogInputs; set profile: analog-inputs"):
+        device_of(segment, "di", AnalogInputs)

@@ -123,6 +123,45 @@ def test_a_place_deep_in_a_file_is_named_with_its_line(tmp_path: Path, line: int
         read_file(path, _Rack)
 
 
+_TYPES = "bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, f64, bits"
+_PROFILES = "coupler, digital-inputs, digital-outputs, analog-inputs, analog-outputs, cia402, generic"
+_REFERENCE = "; the file's format is described by its JSON Schema (see docs/machine-file.md)"
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("type: uint16", f"found 'uint16', expected one of {_TYPES} (did you mean 'u16'?)"),
+        ("type: UDINT", f"found 'UDINT', expected one of {_TYPES} (did you mean 'u32'?)"),
+        ("type: int32_t", f"found 'int32_t', expected one of {_TYPES} (did you mean 'i32'?)"),
+        ("type: bitfield", f"found 'bitfield', expected one of {_TYPES}"),
+        (
+            "profile: digital_input",
+            f"found 'digital_input', expected one of {_PROFILES} (did you mean 'digital-inputs'?)",
+        ),
+        ("profile: servo", f"found 'servo', expected one of {_PROFILES}"),
+    ],
+)
+def test_a_value_that_is_none_of_those_allowed_is_answered_with_them(tmp_path: Path, field: str, text: str) -> None:
+    is_type = field.startswith("type")
+    path = _machine(
+        tmp_path,
+        "machine: a\nethercat:\n  cell:\n    devices:\n    - label: d\n"
+        f"      {'profile: generic' if is_type else field}\n"
+        "      pdos: {tx: [{index: 0x1A00, entries: [{name: x, index: 0x6000,\n"
+        f"        {field if is_type else 'type: u8'}}}]}}]}}\n",
+    )
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_machine(path)
+
+    place = (
+        "8: ethercat.cell.devices[0].pdos.tx[0].entries[0].type" if is_type else "6: ethercat.cell.devices[0].profile"
+    )
+    assert str(refused.value) == f"{path}:{place}: {text}{_REFERENCE}"
+
+
 @pytest.mark.verifies("REQ_8510")
 def test_a_place_is_the_file_alone_where_its_lines_are_not_known(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"

@@ -105,8 +105,15 @@ def device_of(segment: SimulatedSegment, label: str, kind: type[D]) -> D:
         raise ConfigurationError(f"{segment.path} has no device {label!r}; it has {', '.join(labels)}")
     device = segment[label].application
     if not isinstance(device, kind):
-        raise ConfigurationError(f"{segment.path}/{label} is a {type(device).__name__}, not a {kind.__name__}")
+        found, wanted = _with_article(type(device).__name__), _with_article(kind.__name__)
+        msg = f"{segment.path}/{label} is {found}, not {wanted}"
+        profile = getattr(kind, "profile", None)
+        raise ConfigurationError(f"{msg}; set profile: {profile} in the machine file" if profile in PROFILES else msg)
     return device
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def _dictionary(spec: DeviceSpec, path: Path) -> ObjectDictionary:
