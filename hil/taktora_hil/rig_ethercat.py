@@ -28,7 +28,7 @@ from taktora.errors import ConfigurationError
 from taktora.ethercat.network import EthercatBusSpec
 from taktora.extras import missing_text, not_installed
 
-__all__ = ["EthercatRig", "OutputChange", "SegmentControl", "why_no_rig"]
+__all__ = ["EthercatRig", "FaultLine", "OutputChange", "SegmentControl", "why_no_rig"]
 
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21
 _ANSWER_PATIENCE_S: Final = 20.0
@@ -68,6 +68,20 @@ class OutputChange(NamedTuple):
     safe_because: str | None
 
 
+class FaultLine(NamedTuple):
+    """The beginning or the end of a fault.
+
+    Args:
+        at_ns: Since the segment began to answer, as a plan counts.
+        unix_ns: Civil time, within some milliseconds.
+        text: What happened.
+    """
+
+    at_ns: int
+    unix_ns: int
+    text: str
+
+
 class SegmentControl:
     """Talks with the process behind the rig: faults and what its devices do. Not for several threads at once."""
 
@@ -87,6 +101,12 @@ class SegmentControl:
         """Return the latest changes of the outputs of ``label``, the oldest first."""
         changes = self.ask({"do": "outputs", "label": label})["changes"]
         return [OutputChange(at_ns, bytes.fromhex(data), because) for at_ns, data, because in changes]
+
+    def faults(self) -> list[FaultLine]:
+        """Return when faults have begun and ended so far, the oldest first."""
+        answer = self.ask({"do": "faults"})
+        start_unix_ns = time.time_ns() - answer["now_ns"]
+        return [FaultLine(at_ns, start_unix_ns + at_ns, text) for at_ns, text in answer["lines"]]
 
     def inject(self, target: str, kind: str, duration_ns: int | None = None, **parameters: Any) -> int:
         """Begin a fault and return its number, for :meth:`end`.
@@ -258,7 +278,10 @@ class EthercatRig:
         _ip("link", "add", self.interface, "type", "veth", "peer", "name", self._far)
         Path(f"/proc/sys/net/ipv6/conf/{self.interface}/disable_ipv6").write_text("1", encoding="utf-8")
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "taktora_hil.segment_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "taktora_hil.segment_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C at a terminal is for this process; the other one ends with it
         )
         control = SegmentControl(process)
         control.read()  # it is in its own namespace now
@@ -267,8 +290,27 @@ class EthercatRig:
         assert process.stdin is not None
         process.stdin.write(json.dumps(self._wanted).encode() + b"\n")
         process.stdin.flush()
-        self.facts = control.read()  # frames are answered from now on
+        facts = control.read()
+        if not facts["ready"]:
+            raise ConfigurationError(facts["error"])
+        self.facts = facts  # frames are answered from now on
         self._control = control
+
+
+def namespace_hint(pid: int) -> str:
+    """Return how another terminal gets to the interfaces that ``pid`` sees; empty where every process sees them."""
+    has_users = Path("/proc/self/uid_map").read_text(encoding="utf-8").split() != ["0", "0", str(2**32 - 1)]
+    if not has_users and _namespace("1") in (_namespace("self"), ""):
+        return ""
+    users = " -U --preserve-credentials" if has_users else ""
+    return f"nsenter -t {pid} -n{users}"
+
+
+def _namespace(process: str) -> str:
+    try:
+        return str(Path(f"/proc/{process}/ns/net").readlink())
+    except OSError:
+        return ""
 
 
 def _check_name(interface: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from taktora.cli.ethercat import refusals
 
 if TYPE_CHECKING:
     from taktora.app.machine import Machine
+    from taktora_hil.rig_ethercat import SegmentControl
 
 __all__ = ["app"]
 
@@ -52,7 +55,7 @@ def ethercat(
     """
     from taktora.app.machine import load_machine
     from taktora.errors import ConfigurationError
-    from taktora_hil.rig_ethercat import EthercatRig, why_no_rig
+    from taktora_hil.rig_ethercat import EthercatRig, namespace_hint, why_no_rig
 
     with refusals():
         if reason := why_no_rig():
@@ -72,9 +75,10 @@ def ethercat(
             interface=keep_interface,
         )
         with rig:
-            for line in _how_to_use(rig.interface, name, machine, len(spec.devices)):
+            for line in _how_to_use(rig.interface, name, machine, len(spec.devices), namespace_hint(os.getpid())):
                 typer.echo(line)
-            if not _wait_for_ctrl_c(lambda: rig.is_alive):
+            told: set[tuple[int, str]] = set()
+            if not _wait_for_ctrl_c(lambda: rig.is_alive, (lambda: _tell_faults(rig.control, told)) if plan else None):
                 raise ConfigurationError("the segment's process has ended; its standard error says why")
 
 
@@ -85,26 +89,44 @@ def _plants(bench: Path, machine: Machine, bus: str) -> dict[str, dict[str, bool
     return load_bench(bench, machine).ethercat.get(bus, EthercatBacking()).plant
 
 
-def _how_to_use(interface: str, bus: str, machine: Path, count: int) -> list[str]:
+def _how_to_use(interface: str, bus: str, machine: Path, count: int, enter: str) -> list[str]:
     gates = f"ETHERCAT_TEST_NIC={interface} ETHERCAT_TEST_MACHINE={machine.absolute()}"
     return [
         f"EtherCAT bus {bus!r} of {machine}: {count} SubDevices behind interface {interface}",
         "",
         "look at it:      taktora ethercat scan --nic " + interface,
-        f"contract tests:  {gates} pytest --world hil tests/contract/ethercat",
+        f"your tests:      {gates} pytest --world hil",
         "an application:  python app.py --world system --bench bench.toml, with this in bench.toml:",
         "",
         f"    [ethercat.{bus}]",
         f'    interface = "{interface}"',
         "",
+        *(
+            [f"The interface is in this network namespace only; run all of that in it: {enter} ...", ""]
+            if enter
+            else []
+        ),
         "Ctrl-C ends it.",
     ]
 
 
-def _wait_for_ctrl_c(is_alive: Callable[[], bool]) -> bool:
-    """Return True at Ctrl-C, False when there is nothing to wait for any more."""
+def _tell_faults(control: SegmentControl, told: set[tuple[int, str]]) -> None:
+    """Print what has begun and ended since the last time, as a simulated run does, after the time of day."""
+    from taktora_sim.report.scale import show_time
+
+    for line in control.faults():
+        if (line.at_ns, line.text) not in told:
+            told.add((line.at_ns, line.text))
+            clock = datetime.fromtimestamp(line.unix_ns / 1e9, tz=UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+            typer.echo(f"{clock}  x {show_time(line.at_ns):>14}  fault    {line.text}")
+
+
+def _wait_for_ctrl_c(is_alive: Callable[[], bool], look: Callable[[], None] | None = None) -> bool:
+    """Return True at Ctrl-C, False when there is nothing to wait for any more; ``look`` is called now and then."""
     try:
         while is_alive():
+            if look is not None:
+                look()
             time.sleep(_POLL_S)
     except KeyboardInterrupt:
         return True

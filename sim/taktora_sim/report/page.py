@@ -68,17 +68,24 @@ def story_so_far(recorder: RunRecorder, faults: Iterable[FiredFault]) -> list[St
         because = f", {change.reason}" if change.reason else ""
         text = f"connector {change.connector} is {change.state}{because}"
         lines.append(StoryLine(change.t_ns, "health", change.state.lower(), text))
-    for fault in faults:
-        lines.append(StoryLine(fault.started_ns, "fault", "fault", fault.sentence))
-        if fault.ended_ns is not None and fault.ended_ns > fault.started_ns:
-            over = f"{fault.entry.target}: {fault.entry.kind} is over"
-            lines.append(StoryLine(fault.ended_ns, "fault", "fault", over))
+    lines += fault_lines(faults)
     for check in recorder.checks:
         detail = f" ({check.detail})" if check.detail else ""
         css = "good" if check.ok else "bad"
         lines.append(StoryLine(check.t_ns, "check", css, f"{'holds' if check.ok else 'FAILED'}: {check.name}{detail}"))
     # Stable: lines of one instant keep the order above, cause (fault) aside.
     return sorted(lines, key=lambda line: (line.t_ns, line.sort != "fault"))
+
+
+def fault_lines(faults: Iterable[FiredFault]) -> list[StoryLine]:
+    """Return when faults began, and when those that last were over."""
+    lines = []
+    for fault in faults:
+        lines.append(StoryLine(fault.started_ns, "fault", "fault", fault.sentence))
+        if fault.ended_ns is not None and fault.ended_ns > fault.started_ns:
+            over = f"{fault.entry.target}: {fault.entry.kind} is over"
+            lines.append(StoryLine(fault.ended_ns, "fault", "fault", over))
+    return lines
 
 
 def abridge(lines: list[StoryLine], most: int) -> list[StoryLine]:

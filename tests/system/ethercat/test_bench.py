@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,7 +132,14 @@ def test_a_killed_run_leaves_the_bench_safe_and_free(rig: EthercatRig) -> None:
 @contextmanager
 def rig_command(*options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "taktora.cli.main", "rig", "ethercat", str(MACHINE), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        process_group=0,  # as a shell starts it: Ctrl-C goes to a group
+    ) as process:
         try:
             yield process
         finally:
@@ -155,14 +163,14 @@ def test_the_command_serves_a_segment_until_ctrl_c(tmp_path: Path) -> None:
         said = [process.stdout.readline() for _ in range(9)]
         found = read_segment(name)
 
-        process.send_signal(signal.SIGINT)
-        status = process.wait(PATIENCE_S)
+        os.killpg(process.pid, signal.SIGINT)
+        _rest, errors = process.communicate(timeout=PATIENCE_S)
 
     assert first == f"EtherCAT bus 'cell' of {MACHINE}: 4 SubDevices behind interface {name}\n"
     assert f"look at it:      taktora ethercat scan --nic {name}\n" in said
     assert f'    interface = "{name}"\n' in said
     assert len(found) == 3  # the plan has cut the cable to the last one
-    assert status == 0
+    assert (process.returncode, errors) == (0, "")
     wait_for(lambda: not is_there(name))
     assert recording.stat().st_size > 10_000
 
@@ -184,3 +192,78 @@ def test_what_cannot_be_served_is_refused_in_one_sentence(options: tuple[str, ..
         _out, error = process.communicate(timeout=PATIENCE_S)
 
     assert (process.returncode, error) == (2, text)
+
+
+PLANS = {
+    "missing": (
+        "",
+        "{plan}: fault plan cannot be read (No such file or directory); check the path and that it is UTF-8",
+    ),
+    "unknown": (
+        '[[fault]]\ntarget = "ethercat/cell/axe"\nkind = "cut-cable"\nat = "0s"\n',
+        "fault 1 of the plan (cut-cable at ethercat/cell/axe): no such target; did you mean 'ethercat/cell/axis'? ",
+    ),
+    "application": (
+        '[[fault]]\ntarget = "app/press"\nkind = "kill"\nat = "1s"\n',
+        (
+            "fault 1 of the plan (kill at app/press): no such target; on the rig an application is a process of its own "
+            "and no target: take the fault out of the plan, and stop or end the process itself (kill -STOP, kill -KILL)"
+        ),
+    ),
+}
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8510", "REQ_8109")
+@pytest.mark.parametrize("case", PLANS)
+def test_a_plan_that_does_not_fit_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    content, text = PLANS[case]
+    if content:
+        plan.write_text(content)
+
+    with rig_command("--plan", str(plan)) as process:
+        out, error = process.communicate(timeout=PATIENCE_S)
+
+    assert (process.returncode, out) == (2, "")
+    assert error.startswith("Error: " + text.replace("{plan}", str(plan)))
+    assert error.count("\n") == 1
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8109")
+def test_the_command_tells_when_faults_begin_and_end(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[fault]]\ntarget = "ethercat/cell/axis"\nkind = "cut-cable"\nat = "100ms"\nduration = "250ms"\n')
+    with rig_command("--plan", str(plan)) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() not in ("Ctrl-C ends it.\n", ""):
+            pass
+        said = [process.stdout.readline() for _ in range(2)]
+        os.killpg(process.pid, signal.SIGINT)
+        _rest, errors = process.communicate(timeout=PATIENCE_S)
+
+    clock = r"\d\d:\d\d:\d\d\.\d{3}"
+    assert re.fullmatch(clock + r"  x     0\.100000 s  fault    ethercat/cell/axis: .* for 250ms\n", said[0])
+    assert re.fullmatch(clock + r"  x     0\.350000 s  fault    ethercat/cell/axis: cut-cable is over\n", said[1])
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.verifies("REQ_8505", "REQ_8510")
+def test_the_command_says_how_to_get_into_a_namespace_of_its_own() -> None:
+    may = subprocess.run(["unshare", "-Urn", "true"], check=False, capture_output=True)
+    if may.returncode:
+        pytest.skip("not run: this machine allows no user namespaces")
+    command = ["unshare", "-Urn", sys.executable, "-m", "taktora.cli.main", "rig", "ethercat", str(MACHINE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            said = list(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+            enter = next(line for line in said if "nsenter" in line).rpartition(": ")[2].removesuffix(" ...\n").split()
+            inside = subprocess.run([*enter, "ip", "link"], capture_output=True, text=True, check=False, timeout=50)
+            outside = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True, timeout=50)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE_S)
+
+    interface = said[0].split()[-1]
+    assert f"{interface}@" in inside.stdout
+    assert f"{interface}@" not in outside.stdout
