@@ -98,19 +98,18 @@ class ItemWatch(Observer):
 
     def on_task_fault(self, task_id: str, reason: TaskFaultReason) -> None:
         if isinstance(reason, BudgetExceeded):  # otherwise the whole executor is faulted, and that is told
-            self._note_fault(f"{self._executor}/{task_id}", "run", reason)
+            self._note_fault(f"{self._executor}/{task_id}", f"one run took {reason.words}")
 
     def on_task_clear(self, task_id: str) -> None:
         self._event(f"{self._executor}/{task_id} runs again")
 
     def on_executor_fault(self, reason: ExecutorFaultReason) -> None:
-        self._note_fault(self._executor, "wake", reason)
+        self._note_fault(self._executor, f"one wake took {reason.took_ms} ms of {reason.budget_ms} ms")
 
     def on_executor_clear(self) -> None:
         self._event(f"{self._executor} runs again")
 
-    def _note_fault(self, who: str, what: str, reason: BudgetExceeded | ExecutorFaultReason) -> None:
-        why = f"one {what} took {reason.took_ms} ms of {reason.budget_ms} ms"
+    def _note_fault(self, who: str, why: str) -> None:
         self._failures.add(f"{who} stays within its budget", why)
         self._event(f"{who} is faulted: {why}", "alarm")
 

@@ -71,17 +71,14 @@ class FaultMachine:
     def breach(self, task: Task, spent_ns: int, budget_ns: int) -> None:
         """Count an overrun of ``task`` and fault it unless it is faulted."""
         task.stats.overrun_count += 1
-        reason = BudgetExceeded(saturated_ms(spent_ns, TOOK_BITS), saturated_ms(budget_ns, TOOK_BITS))
+        took_ms, budget_ms = saturated_ms(spent_ns, TOOK_BITS), saturated_ms(budget_ns, TOOK_BITS)
+        reason = BudgetExceeded(took_ms, budget_ms, _breach_in_words(task, spent_ns, budget_ns))
         if self._enter(task, reason):
             for hook in self._hooks.on_task_fault:
                 hook(task.id, reason)
             if not self._hooks.on_task_fault and is_milestone(task.stats.overrun_count):
-                took_us, budget_us = spent_ns // 1_000, budget_ns // 1_000
                 _LOG.error(
-                    "task %r is faulted: it took %d us of %d us and does not run until its fault is cleared",
-                    task.id,
-                    took_us,
-                    budget_us,
+                    "task %r is faulted: it took %s and does not run until its fault is cleared", task.id, reason.words
                 )
 
     # req: REQ_0071
@@ -150,6 +147,20 @@ class FaultMachine:
 
     def _since_ms(self) -> int:
         return saturated_ms(self._now_ns() - self._born_ns, SINCE_BITS)
+
+
+def _breach_in_words(task: Task, spent_ns: int, budget_ns: int) -> str:
+    """Return what a run took and was allowed; of a chain also its name, and the item that took most of it."""
+    slowest = task.body.slowest(task.spent_from_ns, spent_ns) if isinstance(task.body, Sequence) else None
+    details = [f"chain {task.chain!r}"] if task.chain else []
+    if slowest is not None:
+        details.append(f"most of it {slowest[0]!r}: {_ms(slowest[1])}")
+    return f"{_ms(spent_ns)} of {_ms(budget_ns)}" + (f" ({', '.join(details)})" if details else "")
+
+
+def _ms(duration_ns: int) -> str:
+    """Return a duration in ms, to the microsecond."""
+    return f"{duration_ns // 1_000 / 1_000:.12g} ms"
 
 
 def _follows(fault: TaskFaultState) -> bool:
@@ -225,8 +236,7 @@ class Conduct:
         task.ok = True
         for hook in self._pre_execute:
             hook(task.id, started_ns)
-        if not self._one_clock:
-            task.spent_from_ns = self.budget_ns()
+        task.spent_from_ns = started_ns if self._one_clock else self.budget_ns()
 
     # req: REQ_0031
     def finish(self, task: Task) -> None:
@@ -248,6 +258,8 @@ class Conduct:
         if unit.app_id is not None:
             for hook in self.hooks.on_app_start:
                 hook(unit.task.id, unit.app_id, unit.app_instance_id)
+        if unit.is_timed:
+            unit.begun_ns = self.budget_ns()
         try:
             flow = unit.execute(unit.context)
         except _CONTAINED as error:

@@ -166,6 +166,7 @@ class Executor:
         task = self._make_task(name, items[0])
         self._warn_of_triggers(name, items[1:])
         task.body = UnitSequence(task, _units(task, items))
+        task.chain = task_id if task_id is not None and task_id != name else ""
         return self._register(task)
 
     def add_chain_with_id(self, task_id: str, items: Sequence[Item]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 __all__ = [
@@ -31,10 +31,14 @@ def saturated_ms(value_ns: int, bits: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BudgetExceeded:
-    """One run of the task took ``took_ms`` (30 bits, saturated) and ``budget_ms`` was allowed; both whole ms."""
+    """One run of the task took ``took_ms`` (30 bits, saturated) and ``budget_ms`` was allowed; both whole ms.
+
+    ``words`` says the same to the microsecond, of a chain with its name and its slowest item; it tells no two apart.
+    """
 
     took_ms: int
     budget_ms: int
+    words: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class TaskFailed(ItemError):
 class Unit:
     """One item in its place: what is called, and under which names."""
 
-    __slots__ = ("app_id", "app_instance_id", "context", "error", "execute", "item_id", "task")
+    __slots__ = ("app_id", "app_instance_id", "begun_ns", "context", "error", "execute", "is_timed", "item_id", "task")
 
     def __init__(self, task: Task, item: Item, item_id: str) -> None:
         self.task = task
@@ -63,6 +63,10 @@ class Unit:
         self.app_instance_id: int | None = getattr(item, "app_instance_id", None)
         self.context: Context = task.context
         self.error: BaseException | None = None
+        self.is_timed = False
+        """It shares a budget with others: which of them was slow is told when it is exceeded."""
+        self.begun_ns = 0
+        """Begin of its last run on the clock of budgets, if it is timed."""
 
 
 class Sequence:
@@ -74,6 +78,23 @@ class Sequence:
         self.task = task
         self.units = units
         self.place = 0
+        for unit in units if len(units) > 1 else ():
+            unit.is_timed = task.budget_ns is not None
+
+    # req: REQ_0070
+    def slowest(self, since_ns: int, spent_ns: int) -> tuple[str, int] | None:
+        """Return id and duration in ns of the unit that took most of a run; None if units are not timed.
+
+        Args:
+            since_ns: Begin of the run, on the clock of budgets.
+            spent_ns: What the run took.
+        """
+        ran = [unit for unit in self.units if unit.is_timed and unit.begun_ns >= since_ns]
+        if not ran:
+            return None
+        ends_ns = [*(unit.begun_ns for unit in ran[1:]), since_ns + spent_ns]
+        took = [(unit.item_id, end_ns - unit.begun_ns) for unit, end_ns in zip(ran, ends_ns, strict=True)]
+        return max(took, key=lambda each: each[1])
 
 
 Body: TypeAlias = "Sequence | Graph"
@@ -89,6 +110,7 @@ class Task:
     __slots__ = (
         "body",
         "budget_ns",
+        "chain",
         "context",
         "cycle_take",
         "failures",
@@ -122,6 +144,8 @@ class Task:
         self.triggers = triggers
         self.period_ns = period_ns
         self.budget_ns = budget_ns
+        self.chain = ""
+        """Name of the chain that the task is, where its id is that of its first item."""
         self.handler: Sequence | None = None
         self.lone: Unit | None = None
         """The task's only item, if it has no other and no application's name; None for every other body."""

@@ -11,8 +11,10 @@ from taktora.errors import ExecutorNotFaulted, TaskNotFaulted, TaskNotFound
 from taktora.executor import (
     RUNNING,
     BudgetExceeded,
+    Context,
     ExecutorFaulted,
     Faulted,
+    ItemFlow,
     IterationBudgetExceeded,
     item,
 )
@@ -308,3 +310,46 @@ def test_a_task_that_saw_the_fault_just_before_it_was_cleared_does_not_stay_faul
     machine.cascade(task)  # what the dispatch thread does after it looked at the fault
 
     assert task.fault is RUNNING
+
+
+@pytest.mark.verifies("REQ_0070")
+def test_a_breach_of_a_chain_names_the_chain_and_its_slowest_item(
+    manual: ManualRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    head, slow = every(5 * MS, _slow(manual, MS // 4), budget_ns=MS), item(_slow(manual, MS + 50_000))
+    head.task_id, slow.task_id = "first", "slow"
+    executor = manual.builder().build()
+    executor.add_chain([head, slow, item(Counter())], "cell.cycle")
+
+    executor.run_n(1)
+    state = executor.task_fault_state("first")
+
+    words = "1.3 ms of 1 ms (chain 'cell.cycle', most of it 'slow': 1.05 ms)"
+    assert isinstance(state, Faulted)
+    assert isinstance(state.reason, BudgetExceeded)
+    assert state.reason.words == words
+    assert f"task 'first' is faulted: it took {words} and does not run" in caplog.text
+
+
+@pytest.mark.verifies("REQ_0070")
+def test_an_item_that_a_chain_did_not_reach_is_not_its_slowest(manual: ManualRig) -> None:
+    took_ns = [0, 0, 2 * MS]  # in the first wake, within the budget; the second one stops before the last item
+
+    def slow(place: int) -> Callable[[Context], ItemFlow]:
+        def execute(_: Context) -> ItemFlow:
+            manual.clock.advance(took_ns[place])
+            return ItemFlow.STOP_CHAIN if took_ns == [3 * MS, MS, 0] and place == 1 else ItemFlow.CONTINUE
+
+        return execute
+
+    executor = manual.builder().build()
+    executor.add_chain([every(50 * MS, slow(0), budget_ns=2 * MS), item(slow(1)), item(slow(2))], "scan")
+
+    executor.run_n(1)
+    took_ns[:] = [3 * MS, MS, 0]
+    executor.run_n(1)
+    state = executor.task_fault_state("scan")
+
+    assert isinstance(state, Faulted)
+    assert isinstance(state.reason, BudgetExceeded)
+    assert state.reason.words == "4 ms of 2 ms (most of it 'scan/0': 3 ms)"
