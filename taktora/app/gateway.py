@@ -55,6 +55,6 @@ def build_gateway(runtime: Runtime, machine: Path, bus: str, bench: Path | None 
 
 
 def _gateway(runtime: Runtime, connector: EthercatConnector[SliceCodec]) -> ConnectorGateway:
-    gateway = ConnectorGateway.builder(runtime, f"{connector.name}.gateway").signals().logging().build()
+    gateway = ConnectorGateway.builder(runtime, f"{connector.name}.gateway").signals().build()
     gateway.register(connector)
     return gateway

@@ -44,11 +44,10 @@ def worst_of(endpoints: Iterable[tuple[str, ConnectorHealth]]) -> ConnectorHealt
 
 
 def _all_down(pairs: list[tuple[str, ConnectorHealth]]) -> Down:
-    since_ns = max(health.since_ns for _, health in pairs if isinstance(health, Down))
-    tries_ns = [
-        health.retry_at_ns for _, health in pairs if isinstance(health, Down) and health.retry_at_ns is not None
-    ]
-    return Down(_first_fault(pairs), since_ns, min(tries_ns, default=None))
+    downs = [health for _, health in pairs if isinstance(health, Down)]
+    tries_ns = [health.retry_at_ns for health in downs if health.retry_at_ns is not None]
+    is_final = all(health.is_final for health in downs)
+    return Down(_first_fault(pairs), max(health.since_ns for health in downs), min(tries_ns, default=None), is_final)
 
 
 def _first_fault(pairs: Iterable[tuple[str, ConnectorHealth]]) -> object:
@@ -129,7 +128,7 @@ class HealthAggregate:
         """Be Down for good: the gateway that would move the endpoints and end the conditions has failed."""
         with self._lock:
             self._failed = True
-            self.monitor.settle(Down(reason, self._clock.now_ns()))
+            self.monitor.settle(Down(reason, self._clock.now_ns(), is_final=True))
 
     def expire(self, now_ns: int) -> int | None:
         """Clear the conditions whose time is over; return when the next one ends, None if none will."""

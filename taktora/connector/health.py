@@ -64,17 +64,21 @@ class Degraded:
 class Down:
     """Nothing flows since ``since_ns``; sends are refused with ``LinkDown``.
 
-    ``retry_at_ns`` is when the gateway next tries to connect, if it does so by itself; it tells two of them not apart.
+    ``retry_at_ns`` is when the gateway next tries to connect, if it does so by itself; ``is_final`` says that nothing
+    is tried any more in this process. Neither tells two of them apart.
     """
 
     reason: object
     since_ns: int
     retry_at_ns: int | None = field(default=None, compare=False)
+    is_final: bool = field(default=False, compare=False)
     kind: ClassVar[ConnectorHealthKind] = ConnectorHealthKind.DOWN
 
     @property
     def outlook(self) -> str:
-        """What follows the reason in a log: ``; next try in 0.1 s``, counted from ``since_ns``; "" if there is none."""
+        """What follows the reason in a log: ``; next try in 0.1 s``, counted from ``since_ns``; "" if not known."""
+        if self.is_final:
+            return "; nothing is tried any more: put it right and start the process again"
         if self.retry_at_ns is None:
             return ""
         return f"; next try in {max(0, self.retry_at_ns - self.since_ns) / 1e9:.3g} s"

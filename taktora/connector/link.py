@@ -235,8 +235,8 @@ class Link(Generic[R, In, Out]):
                 self.go_up()
             case Degraded(reason):
                 self._degrade(reason)
-            case Down(reason):
-                self.go_down(reason)
+            case Down(reason, is_final=is_final):
+                self.go_down(reason, is_final)
             case Connecting():
                 self._connect()
 
@@ -261,17 +261,17 @@ class Link(Generic[R, In, Out]):
             self._policy.reset()
 
     # req: REQ_0633
-    def go_down(self, reason: object) -> None:
-        """Refuse sends, close the driver and schedule the next attempt."""
+    def go_down(self, reason: object, is_final: bool = False) -> None:
+        """Refuse sends, close the driver and schedule the next attempt; ``is_final``: the driver itself makes none."""
         if self.health.kind is ConnectorHealthKind.DOWN:
             return
         delay_ns = None if self._policy is None else self._policy.next_backoff()
         if self._policy is not None and delay_ns is None:
-            reason = f"{EXHAUSTED} after: {reason}"
+            reason, is_final = f"{EXHAUSTED} after: {reason}", True
         self.gate.close_link(reason)
         now_ns = self._clock.now_ns()
         retry_at_ns = None if delay_ns is None else now_ns + delay_ns
-        self._aggregate.move(Down(reason, now_ns, retry_at_ns), self.name)
+        self._aggregate.move(Down(reason, now_ns, retry_at_ns, is_final and retry_at_ns is None), self.name)
         self.room.notify()  # the outbound item drops what is left
         self.alarm.cancel()
         if self._policy is None:

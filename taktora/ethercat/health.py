@@ -50,6 +50,14 @@ class AgedOutputs:
         names = ", ".join(self.subdevices[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"outputs of {names} not renewed for {self.age} cycles: safe values sent, SAFE-OP"
 
+    @property
+    def hint(self) -> str:
+        """What helps where the application is well and merely late; for a log."""
+        return (
+            "on a busy computer: give the application real-time priority (chrt -f 40 ...) or raise "
+            "max_output_age_cycles, see docs/ethercat.md"
+        )
+
 
 # req: REQ_0319
 @dataclass(frozen=True, slots=True)

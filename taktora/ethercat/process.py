@@ -241,7 +241,7 @@ class ProcessBus:
         self._note_lines(errors)  # the end of what it said: a line without an end is one as well
         error = StackError(f"the driver process of bus {self.setup.name!r} {_ending(status)}{self._last_words()}")
         if self._kind is not ConnectorHealthKind.DOWN:
-            running.listener.on_health(Down(str(error), time.monotonic_ns()))
+            running.listener.on_health(Down(str(error), time.monotonic_ns(), is_final=True))
         running.listener.on_failure(error)
 
     def _last_words(self) -> str:

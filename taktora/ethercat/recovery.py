@@ -36,12 +36,12 @@ def recover_bus(
         try:
             adopt((yield from driver.recover()))
         except LinkDown as error:
-            health.move(Down(recover_failed(error), clock.now_ns()))
+            health.move(Down(recover_failed(error), clock.now_ns(), is_final=True))
             return False
         except ConnectorError as error:
             health.move(Degraded(recover_failed(error)))
         else:
             health.move(Up())
             return True
-    health.move(Down(EXHAUSTED, clock.now_ns()))
+    health.move(Down(EXHAUSTED, clock.now_ns(), is_final=True))
     return False

@@ -125,7 +125,7 @@ class CycleRunner:
         try:
             self._adopt((yield from self._driver.bring_up()))
         except ConnectorError as error:
-            self._health.move(Down(bring_up_failed(error), self._now()))
+            self._health.move(Down(bring_up_failed(error), self._now(), is_final=True))
             return
         self._health.move(Up())
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
 from taktora.clock import SystemClock
 from taktora.connector.health import Connecting, Degraded, Down, HealthMonitor, Up
+from taktora.ethercat.health import AgedOutputs
 from taktora.recording import LogRecorder
+from taktora.testing import ManualClock
 
 
 @pytest.fixture
@@ -74,3 +77,97 @@ def test_moves_without_an_outage_are_all_told(monitor: HealthMonitor, caplog: py
 
     states = ["Up", "Degraded: error-passive", "Connecting", "Up"]
     assert caplog.messages == [f"can/plant is {state}" for state in states]
+
+
+class Flapping:
+    """A connector whose health goes to and fro, and a second that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.monitor = HealthMonitor("cell", self.clock)
+        self.due: list[Callable[[], None]] = []
+        LogRecorder(later=self._later).watch(self.monitor)
+        self.monitor.transition_to(Up())
+
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        assert delay_s == 1
+        self.due.append(call)
+
+    def flap(self, times: int) -> None:
+        for _ in range(times):
+            self.clock.advance(5_000_000)
+            self.monitor.transition_to(Degraded("low"))
+            self.clock.advance(5_000_000)
+            self.monitor.transition_to(Up())
+
+    def pass_a_second(self) -> None:
+        due, self.due = self.due, []
+        self.clock.advance(1_000_000_000)
+        for call in due:
+            call()
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_health_that_goes_to_and_fro_is_summed_up_each_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taktora.app")
+    rig = Flapping()
+    rig.pass_a_second()
+    told = ["cell is Up", *["cell is Degraded: low", "cell is Up"] * 3]
+
+    rig.flap(20)
+    assert caplog.messages == told
+    rig.pass_a_second()
+    rig.flap(1)
+    rig.monitor.transition_to(Degraded("low"))
+    rig.pass_a_second()
+
+    told += ["cell: health moved 34 more times in 1 s; at the end it is Up"]
+    told += ["cell: health moved 3 more times in 1 s; at the end it is Degraded: low"]
+    assert caplog.messages == told
+    rig.pass_a_second()
+    assert not rig.due
+    rig.monitor.transition_to(Up())
+    assert caplog.messages == [*told, "cell is Up"]
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_slow_moves_are_all_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taktora.app")
+    rig = Flapping()
+
+    for _ in range(10):
+        rig.flap(1)
+        rig.pass_a_second()
+
+    assert len(caplog.messages) == 21
+    assert not rig.due
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_0842")
+def test_a_final_down_is_an_error_that_is_told_at_once_and_says_that_nothing_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "taktora.app")
+    rig = Flapping()
+    rig.flap(20)
+
+    rig.monitor.transition_to(Down("bring-up failed: no link", 0, is_final=True))
+
+    text = "cell is Down: bring-up failed: no link; nothing is tried any more: put it right and start the process again"
+    assert (caplog.records[-1].levelno, caplog.messages[-1]) == (logging.ERROR, text)
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8150")
+def test_what_helps_against_aged_outputs_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taktora.app")
+    rig = Flapping()
+    reason = AgedOutputs(("'axis' (0x1003)",), 4)
+
+    for _ in range(2):
+        rig.monitor.transition_to(Degraded(reason))
+        rig.monitor.transition_to(Up())
+
+    first, second = (text for text in caplog.messages if "Degraded" in text)
+    assert first == f"{second} ({reason.hint})"
+    assert "real-time priority" in reason.hint
+    assert "max_output_age_cycles" in reason.hint

@@ -140,9 +140,12 @@ def test_a_failed_bring_up_is_seen_by_every_subscriber() -> None:
         other = rig.connector.subscribe_health()
         rig.bus.comes_up = False
         rig.start().run_ms(1)
-        rig.bus.tell(Down("bring-up failed: no answer on eth7", 0))
+        rig.bus.tell(Down("bring-up failed: no answer on eth7", 0, is_final=True))
         rig.run_ms(1)
 
+        health = rig.connector.health()
+        assert isinstance(health, Down)
+        assert health.is_final
         assert rig.walk() == ["Down: bring-up failed: no answer on eth7"]
         assert len(list(other.drain())) == 1
 

@@ -48,6 +48,7 @@ def test_exhaustion_ends_in_down_and_the_runner_stops() -> None:
         Degraded("recover failed: cut"),
         Down("reconnect policy exhausted", 30 * MS),
     ]
+    assert [health.is_final for health in bench.seen.healths if isinstance(health, Down)] == [True]
     assert (bench.mock.recover_calls, bench.mock.cycle_calls) == (2, 1)
 
 

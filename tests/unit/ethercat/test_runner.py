@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taktora.connector.health import Degraded
+from taktora.connector.health import Degraded, Down
 from taktora.ethercat.driver import AlState, Emergency, Steps
 from taktora.ethercat.health import LowWorkingCounter, NotOperational
 from taktora.ethercat.image import Validity
@@ -108,6 +108,7 @@ def test_a_failed_bring_up_is_a_final_down_with_the_drivers_words() -> None:
 
     assert bench.has_ended
     assert bench.seen.texts == ["Down: bring-up failed: no SubDevice answers on eth1"]
+    assert [health.is_final for health in bench.seen.healths if isinstance(health, Down)] == [True]
     assert (mock.cycle_calls, mock.recover_calls) == (0, 0)
 
 

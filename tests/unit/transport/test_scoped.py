@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from taktora.clock import SystemClock
@@ -56,7 +58,7 @@ def test_every_kind_of_port_bears_the_name() -> None:
     payload = envelope_type(8)
     scoped, plain = ScopedTransport(InProcessTransport(domain), "press/"), InProcessTransport(domain)
 
-    ports = [
+    ports: list[Any] = [
         scoped.publisher("a", payload),
         scoped.subscriber("a", payload),
         scoped.slice_publisher("b", 1, 8),
@@ -71,7 +73,7 @@ def test_every_kind_of_port_bears_the_name() -> None:
         f"press/{name}" for name in ("a", "a", "b", "b", "a.evt", "a.evt", "c", "c")
     ]
     heard = plain.listener("press/a.evt")
-    ports[4].notify()  # type: ignore[attr-defined]
+    ports[4].notify()
     assert heard.drain()
     scoped.close()
 
