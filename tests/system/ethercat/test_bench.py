@@ -76,7 +76,8 @@ def test_another_segment_than_in_the_machine_file_fails(rig: EthercatRig, tmp_pa
     assert result.outcome == "failed"
     assert (
         f"ETHERCAT_TEST_NIC={rig.interface}: another segment than in {MACHINE}: position 2 ('valves'): found vendor "
-        "0xbadcafe, product 0x2008, revision 0x10000, machine file vendor 0xbadcafe, product 0x2004, revision 0x10000"
+        "0x0BADCAFE, product 0x00002008, revision 0x00010000, machine file vendor 0x0BADCAFE, product 0x00002004, "
+        "revision 0x00010000"
     ) in result.reason
 
 
@@ -99,7 +100,7 @@ def test_the_segment_is_held_by_one_run(
     assert (free.exit_code, held.exit_code, other.exit_code) == (0, 1, 1), free.output
     assert "      3  " in free.stdout
     assert f"    FAILED ethercat:{rig.interface} is held by process {os.getpid()} " in held.stdout
-    assert "    FAILED position 2 ('valves'): found vendor 0xbadcafe, product 0x2008" in other.stdout
+    assert "    FAILED position 2 ('valves'): found vendor 0x0BADCAFE, product 0x00002008" in other.stdout
 
 
 _HOLDER = """
@@ -206,8 +207,8 @@ PLANS = {
     "application": (
         '[[fault]]\ntarget = "app/press"\nkind = "kill"\nat = "1s"\n',
         (
-            "fault 1 of the plan (kill at app/press): no such target; on the rig an application is a process of its own "
-            "and no target: take the fault out of the plan, and stop or end the process itself (kill -STOP, kill -KILL)"
+            "fault 1 of the plan (kill at app/press): no such target; on the rig an application is a process of its "
+            "own and no target: take the fault out of the plan, and stop or end the process itself (kill -STOP, kill -KILL)"
         ),
     ),
 }
