@@ -15,8 +15,11 @@ annotation                entry
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args, get_origin
@@ -131,6 +134,10 @@ class TypedImage(Generic[T]):
         self._order = _order([self._fields.index(field) for field in fields])
         self._build = _builder(record)
         self._values = _reader([field.name for field in self._fields])
+        self._attributes: int | None = None
+        """How many attributes an instance may have before a look at their names; None: Python itself refuses more."""
+        if dataclasses.is_dataclass(record) and record.__dictoffset__:
+            self._attributes = len(dataclasses.fields(record))
 
     def decode(self, image: Buffer, byte_offset: int = 0) -> T:
         """Return what stands in ``image`` from ``byte_offset`` on.
@@ -166,8 +173,11 @@ class TypedImage(Generic[T]):
         """Write the fields of ``value`` into ``image`` from ``byte_offset`` on; other bits stay as they are.
 
         Raises:
-            CodecError: a value is out of range or of a wrong type (nothing is written), or the image is too short.
+            CodecError: a value is out of range or of a wrong type, ``value`` has an attribute that is no field, in a
+                plain dataclass (nothing is written then), or the image is too short.
         """
+        if self._attributes is not None and len(value.__dict__) > self._attributes:
+            self._check_attributes(value)
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)
         values = self._values(value)
@@ -198,6 +208,20 @@ class TypedImage(Generic[T]):
             span = slice(byte_offset + self._low, byte_offset + self._high)
             number |= int.from_bytes(image[span], "little") & self._clear
             image[span] = number.to_bytes(self._high - self._low, "little")
+
+    # req: REQ_8510
+    def _check_attributes(self, value: T) -> None:
+        """Refuse an attribute that somebody has put there by a typo; private ones and those a class makes are well."""
+        names = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]
+        made: dict[str, Any] = {}
+        with suppress(CodecError):
+            made = self.decode(self._base).__dict__
+        for name in value.__dict__:
+            if not (name in names or name in made or name.startswith("_") or hasattr(type(value), name)):
+                close = get_close_matches(name, names)
+                way_out = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(names)}"
+                raise CodecError(_FORMAT, f"{self.where}: {type(value).__name__} has no field {name!r}; {way_out}")
+        self._attributes = len(value.__dict__)
 
     def _too_short(self, image: Buffer, byte_offset: int) -> CodecError:
         given = max(len(image) - byte_offset, 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -91,6 +93,45 @@ def test_an_entry_without_a_field_keeps_the_base() -> None:
 
     assert image.encode(Two(1, 2)) == b"\x01\x22\x33\x02"
     assert image.decode(b"\x01\x22\x33\x02") == Two(1, 2)
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(("name", "way_out"), [("firsst", "did you mean first?"), ("wholly", "known: first, last")])
+def test_a_typo_in_the_name_of_a_field_is_refused(name: str, way_out: str) -> None:
+    image = TypedImage(Two, *_entries(_entry("first", "u8"), _entry("last", "u8")), "outputs of cell.do")
+    value, buffer = Two(1, 2), bytearray(2)
+    setattr(value, name, 7)
+
+    for _cycle in range(2):
+        with pytest.raises(CodecError, match=re.escape(f"outputs of cell.do: Two has no field {name!r}; {way_out}")):
+            image.encode_into(value, buffer)
+    assert buffer == b"\0\0"
+
+
+@dataclass
+class Rich(Two):
+    """A class that makes attributes of its own."""
+
+    made: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.extra = self.first
+
+    @cached_property
+    def total(self) -> int:
+        return self.first + self.last
+
+
+@pytest.mark.verifies("REQ_8510")
+def test_attributes_that_a_class_makes_are_no_typos() -> None:
+    image = TypedImage(Rich, *_entries(_entry("first", "u8"), _entry("last", "u8")))
+    value = Rich(1, 2)
+    value._seen = value.total  # type: ignore[attr-defined]
+
+    assert image.encode(value) == b"\x01\x02"
+    value.lst = 3  # type: ignore[attr-defined]
+    with pytest.raises(CodecError, match="no field 'lst'; did you mean last"):
+        image.encode(value)
 
 
 class TwoStruct(msgspec.Struct, kw_only=True, frozen=True):
