@@ -23,6 +23,8 @@ from taktora.executor import Context, CycleSource, ExecutableItem, TriggerDeclar
 
 if TYPE_CHECKING:
     from taktora.app.bound import BoundApp
+    from taktora.connector.feed import Subscription
+    from taktora.ethercat.driver import Emergency
     from taktora.ethercat.entries import Direction
     from taktora.ethercat.network import ChannelSpec, DeviceSpec, EthercatBusSpec
     from taktora.ethercat.pdo import SubDeviceMap
@@ -72,7 +74,7 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
         port = connector.open_image([image.position for image in images if image.outputs is not None])
         bus.port = port
         for image in images:
-            image.attach(port)
+            image.attach(port, connector.subscribe_emergencies(image.position))
     for channel, writer in bus.writers.items():
         descriptor = ethercat_channel(writer.name, routing_of(spec, channels[channel]))
         writer.bit_length = descriptor.routing.bit_length
@@ -122,8 +124,8 @@ class _Image(NamedTuple):
     outputs: TypedImage[Any] | None
     first: Any
 
-    def attach(self, port: ImagePort) -> None:
-        self.device.attach(port, self.position, self.inputs, self.outputs, self.first)
+    def attach(self, port: ImagePort, emergencies: Subscription[Emergency] | None) -> None:
+        self.device.attach(port, self.position, self.inputs, self.outputs, self.first, emergencies)
 
 
 def _image(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taktora.connector import SendOutcome
+    from taktora.connector.feed import Subscription
     from taktora.ethercat.connector import EthercatConnector
+    from taktora.ethercat.driver import Emergency
     from taktora.ethercat.image_channel import ImagePort
     from taktora.ethercat.telemetry import BusCycleSnapshot, CycleObserver
     from taktora.ethercat.typed import TypedImage
@@ -72,6 +74,7 @@ class Device(Generic[I, O]):
         """What an item runs on to get inputs and to set outputs."""
         self._port: ImagePort | None = None
         self._position = 0
+        self._emergencies: Subscription[Emergency] | None = None
         self._decode: Callable[[bytes, int], I] = self._refuse_inputs
         self._encode_into: Callable[[O, bytearray, int], None] | None = None
         self._inputs_at = self._outputs_at = 0
@@ -87,8 +90,10 @@ class Device(Generic[I, O]):
         inputs: TypedImage[I] | None,
         outputs: TypedImage[O] | None,
         first: O | None,
+        emergencies: Subscription[Emergency] | None = None,
     ) -> None:
         """Give the device its images; called when the App is bound. ``first`` are the outputs to begin with."""
+        self._emergencies = emergencies
         self._port, self._position, self._outputs = port, position, first
         self._decode = self._refuse_inputs if inputs is None else inputs.decode
         self._encode_into = None if outputs is None else outputs.encode_into
@@ -108,7 +113,7 @@ class Device(Generic[I, O]):
 
     def detach(self) -> None:
         """Take the image away; called when the binding is closed."""
-        self._port = None
+        self._port = self._emergencies = None
 
     @property
     def inputs(self) -> I:
@@ -163,6 +168,23 @@ class Device(Generic[I, O]):
     def cycle_index(self) -> int:
         """The bus's index of the newest cycle, failed ones counted; -1 before the first."""
         return self.port.cycle_index
+
+    @property
+    def emergencies(self) -> Subscription[Emergency]:
+        """The CoE emergencies of this device since the App was bound: ``drain()`` yields those not taken yet.
+
+        The latest 64 are kept; ``dropped`` counts those lost before anybody took them. All items share one stream.
+
+        Raises:
+            ConfigurationError: the App is not bound, or the gateway runs in a process of its own.
+        """
+        if self._emergencies is None:
+            _ = self.port
+            raise ConfigurationError(
+                f"{self._name}: emergencies are received in its gateway's process, which tells of them; run the "
+                "gateway in-process to have them here"
+            )
+        return self._emergencies
 
     @property
     def port(self) -> ImagePort:

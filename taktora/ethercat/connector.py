@@ -15,11 +15,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 from taktora.codec.base import Codec
 from taktora.connector.connector import ConnectorBase, GatewayPart
 from taktora.connector.descriptor import ChannelDescriptor, check_routing_type
+from taktora.connector.feed import Subscription
 from taktora.connector.gate import SendGate
 from taktora.connector.link import InboundChannel, LinkOptions, OutboundChannel
 from taktora.connector.reader import ChannelReader
 from taktora.connector.writer import ChannelWriter
 from taktora.errors import BackPressure, ConfigurationError
+from taktora.ethercat.driver import Emergency
 from taktora.ethercat.gateway import BusLink, EthercatLinkDriver, PacedBus
 from taktora.ethercat.image import CyclicBus
 from taktora.ethercat.image_channel import (
@@ -152,6 +154,10 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         It runs in the gateway's executor and must not wait; what it raises ends the run.
         """
         self.driver.observers += (observer,)
+
+    def subscribe_emergencies(self, position: int) -> Subscription[Emergency] | None:
+        """Return a stream of the CoE emergencies of one SubDevice from now on; None: another process receives them."""
+        return self.driver.subscribe_emergencies(position)
 
     # req: REQ_0311, REQ_0326
     def create_writer(self, descriptor: Descriptor, value_type: type[T]) -> ChannelWriter[T, C_co]:
@@ -363,6 +369,9 @@ class RemoteEthercatConnector(EthercatConnector[C_co]):
         """Refuse, likewise."""
         del observer
         raise ConfigurationError(self._elsewhere("observe_cycles"))
+
+    def subscribe_emergencies(self, position: int) -> None:
+        """Return nothing: emergencies are received, and told, in the gateway's process."""
 
     def _elsewhere(self, call: str) -> str:
         return (

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from taktora.connector.errors import Disconnected
+from taktora.connector.feed import Feed, Subscription
 from taktora.connector.health import ConnectorHealth, ConnectorHealthKind
 from taktora.connector.link import InboundChannel, Link
 from taktora.connector.routing import Routing
@@ -124,6 +125,7 @@ class EthercatLinkDriver:
         """Slices that a full reader of the application lost; its channel's writer counts them too."""
         self.emergencies: Final[deque[Emergency]] = deque(maxlen=_EMERGENCIES_KEPT)
         """The latest CoE emergencies."""
+        self._emergency_feeds: dict[int, Feed[Emergency]] = {}
         self.image: ImagePublisher | None = None
         """The application's end of the input image is fed through it."""
         self.telemetry: Final = telemetry or BusCycleTelemetry(len(self.layout.subdevices))
@@ -176,6 +178,11 @@ class EthercatLinkDriver:
         assert isinstance(self.bus, PacedBus)
         self._image_outputs = reader
         self.bus.pull_outputs(self._pull)
+
+    def subscribe_emergencies(self, position: int) -> Subscription[Emergency]:
+        """Return an independent stream of the emergencies of one SubDevice from now on; the latest 64 are kept."""
+        feed = self._emergency_feeds.setdefault(position, Feed(f"emergencies of {self._who(position)}"))
+        return feed.subscribe(_EMERGENCIES_KEPT)
 
     def channels_changed(self) -> None:
         """Take note of the inbound channels; the bus exchanges everything anyway."""
@@ -339,12 +346,18 @@ class EthercatLinkDriver:
 
     def _note_emergency(self, emergency: Emergency) -> None:
         self.emergencies.append(emergency)
-        place = self.layout.subdevices[emergency.position] if emergency.position < len(self.layout.subdevices) else None
-        who = f"SubDevice {emergency.position}" if place is None else place.label
+        feed = self._emergency_feeds.get(emergency.position)
+        if feed is not None:
+            feed.append(emergency)
+            feed.wake()
         self._tell(
-            f"{self.link.place}: emergency of {who}: code {emergency.error_code:#06x}, "
+            f"{self.link.place}: emergency of {self._who(emergency.position)}: code {emergency.error_code:#06x}, "
             f"register {emergency.error_register:#04x}, data {emergency.data.hex()}"
         )
+
+    def _who(self, position: int) -> str:
+        subdevices = self.layout.subdevices
+        return subdevices[position].label if position < len(subdevices) else f"SubDevice {position}"
 
 
 def _append(spans: list[slice], place: SubDeviceImage) -> None:

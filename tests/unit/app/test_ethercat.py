@@ -17,7 +17,7 @@ from taktora.app.machine import Machine
 from taktora.connector.reconnect import ExponentialBackoff
 from taktora.errors import CodecError, ConfigurationError, NotReady
 from taktora.ethercat.backend import BusRequest
-from taktora.ethercat.driver import AlState, Exchange, Steps
+from taktora.ethercat.driver import AlState, Emergency, Exchange, Steps
 from taktora.ethercat.image import Validity
 from taktora.ethercat.local import LocalBus
 from taktora.executor import ItemFlow
@@ -484,3 +484,42 @@ def test_a_breach_of_the_budget_names_the_cycle_of_the_bus_and_the_slowest_item(
         told = [event.text for event in cell.world.recorder.events if event.severity == "alarm"]
         took = "1.5 ms of 1 ms (chain 'cell.cycle', most of it 'another': 1.1 ms)"  # the commit takes 0.2 ms too
         assert told == [f"pick/nothing is faulted: one run took {took}"]
+
+
+@pytest.mark.verifies("REQ_8151")
+def test_an_item_drains_the_emergencies_of_its_device_and_sees_what_was_lost() -> None:
+    seen: list[Emergency] = []
+    made: list[Device[Any, Any]] = []
+
+    def declare(app: App) -> None:
+        axis = app.ethercat("cell").device("axis1", AxisIn)
+        made.append(axis)
+
+        @app.cyclic(every_ms=100)
+        def look(_: Context) -> None:
+            seen.extend(axis.emergencies.drain())
+
+    with Cell(declare) as cell:
+        cell.run_cycles(5)
+        mine = [Emergency(1, 0x8611 + number, 0x20, bytes(5)) for number in range(70)]
+        for emergency in (*mine, Emergency(3, 0x5000, 0x01, bytes(5))):  # the last one is of another SubDevice
+            cell.driver.emit_emergency(emergency)
+        cell.run_cycles(100)
+
+        assert seen == mine[-64:], "the newest ones"
+        assert made[0].emergencies.dropped == 6
+    with pytest.raises(ConfigurationError, match=r"cell.axis1: the App is not bound"):
+        _ = made[0].emergencies
+
+
+@pytest.mark.verifies("REQ_8151")
+def test_emergencies_that_another_process_gets_are_refused_by_name() -> None:
+    made: list[Device[Any, Any]] = []
+
+    def declare(app: App) -> None:
+        made.append(app.ethercat("cell").device("axis1", AxisIn))
+
+    bench = Bench(ethercat={"cell": EthercatBacking(gateway="separate")})
+    refused = pytest.raises(ConfigurationError, match=r"cell\.axis1: emergencies are received in its gateway's process")
+    with Cell(declare, bench=bench), refused:
+        _ = made[0].emergencies
