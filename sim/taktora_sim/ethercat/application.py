@@ -94,6 +94,10 @@ class Application(Protocol):
         """Take new output data; once per frame that wrote it completely, in OP only. Valid during the call."""
         ...
 
+    def outputs_in_effect(self) -> bytes | None:
+        """Return the outputs as they are at the terminals, safe or not; None for a device that has none of its own."""
+        ...
+
     def safe_outputs(self, reason: str) -> None:
         """Put the outputs into their safe state: watchdog expiry, leaving OP, loss of power."""
         ...
@@ -135,6 +139,9 @@ class NullApplication:
         return None
 
     def outputs(self, data: memoryview) -> None: ...
+
+    def outputs_in_effect(self) -> bytes | None:
+        return None
 
     def safe_outputs(self, reason: str) -> None: ...
 

@@ -271,6 +271,53 @@ def test_quick_stop_ends_as_its_option_says(option: int, ramp: Ramp | None, afte
 
 
 @pytest.mark.verifies("REQ_7109")
+def _mapped(entry: EntrySpec, *, is_input: bool = False) -> DeviceSpec:
+    pdo = (PdoSpec(index=0x1A00 if is_input else 0x1600, entries=(entry,)),)
+    pdos = PdosSpec(tx=pdo) if is_input else PdosSpec(rx=pdo)
+    return DeviceSpec(label="axis", profile="cia402", pdos=pdos, mailbox=MailboxSpec())
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (
+            EntrySpec(name="control", index=0x6040, type="u8"),
+            "control maps 0x6040:00 (Controlword) as u8, CiA 402 has it as u16",
+        ),
+        (
+            EntrySpec(name="t", index=0x607A, type="u32"),
+            "t maps 0x607A:00 (Target position) as u32, CiA 402 has it as i32",
+        ),
+        (
+            EntrySpec(index=0x6041, type="bits", bit_length=8),
+            "without a name maps 0x6041:00 (Statusword) as bits of 8 bits, CiA 402 has it as u16",
+        ),
+        (
+            EntrySpec(name="low", index=0x607D, subindex=1, type="i16"),
+            "low maps 0x607D:01 (Min position limit) as i16, CiA 402 has it as i32",
+        ),
+    ],
+)
+def test_a_mapping_that_contradicts_the_profile_is_refused(entry: EntrySpec, text: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        build_device(_mapped(entry, is_input=entry.index == 0x6041))
+
+    assert str(refused.value) == f"device 'axis': entry {text}; correct type in the machine file"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        EntrySpec(name="control", index=0x6040, type="bits", bit_length=16),
+        EntrySpec(name="own", index=0x2040, type="u8"),
+        EntrySpec(type="bits", bit_length=8),
+    ],
+)
+def test_bits_of_the_right_length_and_objects_of_the_maker_are_mapped(entry: EntrySpec) -> None:
+    assert build_device(_mapped(entry)).profile == "cia402"
+
+
 def test_every_controlword_is_one_command() -> None:
     commands = {word: command_of(word) for word in range(16)}
 

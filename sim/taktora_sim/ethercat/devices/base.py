@@ -174,6 +174,9 @@ class SimulatedDevice(NullApplication):
         if image != self.output_data.image:
             self._take_outputs(image)
 
+    def outputs_in_effect(self) -> bytes | None:
+        return self.output_data.image
+
     def safe_outputs(self, reason: str) -> None:  # noqa: ARG002 - they are the same whatever the reason
         if not self._holds:
             self._take_outputs(bytes(self.output_data.byte_length))

@@ -95,6 +95,8 @@ class Cia402Drive(SimulatedDevice):
     }
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
+        if dictionary is None:  # else a drive that says itself what its objects are
+            od.check_mapping(spec)
         objects = build_dictionary(spec) if dictionary is None else dictionary
         defaults = {
             (od.ABORT_CONNECTION, 0): _outputs_lost(spec),
@@ -218,6 +220,9 @@ class Cia402Drive(SimulatedDevice):
         if self._is_lost or self.output_data.image is not before:
             self._is_lost = False
             self._obey()
+
+    def outputs_in_effect(self) -> bytes | None:
+        return None  # it acts by its power state, and its snapshot tells that
 
     def safe_outputs(self, reason: str) -> None:
         self._advance()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from taktora.errors import ConfigurationError
 from taktora.ethercat.datatypes import DataType
 from taktora.ethercat.dictionary import READ_ONLY, READ_WRITE, Access, ObjectDictionary, ObjectEntry
+from taktora.ethercat.network import DeviceSpec
 
 __all__ = [
     "COMMANDS",
@@ -13,6 +15,7 @@ __all__ = [
     "MODES",
     "Mode",
     "add_drive_objects",
+    "check_mapping",
 ]
 
 CONTROLWORD, STATUSWORD, ERROR_CODE, ERROR_REGISTER = 0x6040, 0x6041, 0x603F, 0x1001
@@ -54,18 +57,19 @@ MODES: Final = (
 
 
 class _Kind(NamedTuple):
+    name: str
     data_type: int
     bits: int
     low: int
     high: int
 
 
-_U8 = _Kind(DataType.UNSIGNED8, 8, 0, 0xFF)
-_U16 = _Kind(DataType.UNSIGNED16, 16, 0, 0xFFFF)
-_U32 = _Kind(DataType.UNSIGNED32, 32, 0, 0xFFFF_FFFF)
-_I8 = _Kind(DataType.INTEGER8, 8, -0x80, 0x7F)
-_I16 = _Kind(DataType.INTEGER16, 16, -0x8000, 0x7FFF)
-_I32 = _Kind(DataType.INTEGER32, 32, -0x8000_0000, 0x7FFF_FFFF)
+_U8 = _Kind("u8", DataType.UNSIGNED8, 8, 0, 0xFF)
+_U16 = _Kind("u16", DataType.UNSIGNED16, 16, 0, 0xFFFF)
+_U32 = _Kind("u32", DataType.UNSIGNED32, 32, 0, 0xFFFF_FFFF)
+_I8 = _Kind("i8", DataType.INTEGER8, 8, -0x80, 0x7F)
+_I16 = _Kind("i16", DataType.INTEGER16, 16, -0x8000, 0x7FFF)
+_I32 = _Kind("i32", DataType.INTEGER32, 32, -0x8000_0000, 0x7FFF_FFFF)
 
 COMMANDS: Final[dict[int, tuple[str, _Kind, int]]] = {
     CONTROLWORD: ("Controlword", _U16, 0),
@@ -128,6 +132,35 @@ _OPTION_RANGES: Final = {
     HOMING_METHOD: (0, 37),
     INTERPOLATION_TIME: (0, 0xFF),
 }
+
+
+# req: REQ_8108
+def check_mapping(spec: DeviceSpec) -> None:
+    """Refuse a mapping in which an object of the profile has another type than IEC 61800-7-201 gives it.
+
+    A real drive refuses it too, or takes the bytes for something else. ``bits`` of the same length is fine.
+
+    Raises:
+        ConfigurationError: it names the entry, its type and the right one.
+    """
+    for entry in (entry for pdo in (*spec.pdos.rx, *spec.pdos.tx) for entry in pdo.entries):
+        title, kind = _known(entry.index, entry.subindex)
+        if kind is None or entry.type == kind.name or (entry.type == "bits" and entry.bit_length == kind.bits):
+            continue
+        found = f"{entry.type} of {entry.bit_length} bits" if entry.type == "bits" else entry.type
+        mapped = f"maps 0x{entry.index:04X}:{entry.subindex:02X} ({title}) as {found}, CiA 402 has it as {kind.name}"
+        raise ConfigurationError(
+            f"device {spec.label!r}: entry {entry.name or 'without a name'} {mapped}; correct type in the machine file"
+        )
+
+
+def _known(index: int, subindex: int) -> tuple[str, _Kind | None]:
+    """Return title and type of an object that the profile describes."""
+    if index in _PAIRS and subindex in (1, 2):
+        pair = _PAIRS[index]
+        return (pair[1], pair[3]) if subindex == 1 else (pair[2], pair[4])
+    found = None if subindex else COMMANDS.get(index) or _SETTINGS.get(index) or FEEDBACK.get(index)
+    return ("", None) if found is None else (found[0], found[1])
 
 
 def add_drive_objects(dictionary: ObjectDictionary, defaults: dict[tuple[int, int], int], *, keep: bool) -> None:
