@@ -207,7 +207,10 @@ class EthercatBench(ABC):
 
     @abstractmethod
     def devices(self) -> dict[str, dict[str, Any]]:
-        """Return what the devices themselves say, by label: ``state``, ``outputs`` and ``inputs`` (hex), ``values``."""
+        """Return what the devices themselves say, by label: ``state``, ``outputs`` and ``inputs`` (hex), ``values``.
+
+        ``outputs`` is what was written last, ``outputs_in_effect`` what is on the terminals (``outputs_are_safe``).
+        """
 
     def states(self) -> set[str]:
         """Return the AL states that the devices are in."""

@@ -139,10 +139,13 @@ class SubDevice:
     def snapshot(self) -> dict[str, object]:
         """Return what it is doing, for people and test benches: state, process data in hex, values of the device.
 
+        ``outputs`` is what the MainDevice has written last, also where ``outputs_are_safe``; ``outputs_in_effect`` is
+        what is on the terminals then, None for a device that has none, as a coupler or a drive.
         ``clock`` is None where there is no distributed clock, see ``DistributedClock.snapshot``.
         """
         syncs = self.esc.syncs
         window = self.esc.window
+        in_effect = self.application.outputs_in_effect()
         return {
             "label": self.label,
             "state": self.al.state.text if self.is_powered else "OFF",
@@ -151,6 +154,7 @@ class SubDevice:
             "station_address": self.esc.station,
             "outputs": self._gathered(syncs.outputs).hex(),
             "outputs_are_safe": not self._outputs_live,
+            "outputs_in_effect": None if in_effect is None else in_effect.hex(),
             "inputs": self._gathered(syncs.inputs).hex(),
             "values": dict(self.application.snapshot()),
             "clock": None if window is None else window.snapshot(),
