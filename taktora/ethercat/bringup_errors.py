@@ -28,9 +28,9 @@ __all__ = [
 
 
 def identity_text(identity: ExpectedIdentity) -> str:
-    """Return ``vendor 0x2, product 0x7d43052, revision 0x100000``; what may be anything is left out."""
-    parts = [f"vendor {identity.vendor_id:#x}", f"product {identity.product_code:#x}"]
-    parts += [f"revision {identity.revision:#x}"] if identity.revision else []
+    """Return ``vendor 0x00000002, product 0x07D43052, revision 0x00100000``; what may be anything is left out."""
+    parts = [f"vendor 0x{identity.vendor_id:08X}", f"product 0x{identity.product_code:08X}"]
+    parts += [f"revision 0x{identity.revision:08X}"] if identity.revision else []
     parts += [f"serial {identity.serial}"] if identity.serial else []
     return ", ".join(parts)
 

@@ -148,12 +148,20 @@ class _Hex(int):
     """A number that people read in hexadecimal."""
 
 
+class _LongHex(int):
+    """One of 32 bits, as lists and messages show it too."""
+
+
 class _Dumper(yaml.SafeDumper):
     """YAML with hexadecimal numbers where the field means bits or an object."""
 
 
 _Dumper.add_representer(_Hex, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:int", f"0x{value:04X}"))
-_IN_HEX: Final = frozenset(("index", "vendor_id", "product_code", "revision", "out_address", "in_address"))
+_Dumper.add_representer(
+    _LongHex, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:int", f"0x{value:08X}")
+)
+_IN_HEX: Final = frozenset(("index", "out_address", "in_address"))
+_IN_LONG_HEX: Final = frozenset(("vendor_id", "product_code", "revision"))
 
 
 def machine_text(spec: EthercatBusSpec, *, machine: str, bus: str) -> str:
@@ -167,6 +175,8 @@ def _for_people(node: Any, key: str = "") -> Any:
         return {name: _for_people(value, name) for name, value in node.items()}
     if isinstance(node, list | tuple):
         return [_for_people(each) for each in node]
+    if key in _IN_LONG_HEX:
+        return _LongHex(node)
     return _Hex(node) if key in _IN_HEX else node
 
 

@@ -96,8 +96,8 @@ def test_a_wrong_identity_is_named_by_position_before_any_sdo(bench: SegmentBenc
         bench.run(driver.bring_up())
 
     assert str(caught.value) == (
-        "position 2 ('di4'): found vendor 0xbadcafe, product 0x1004, revision 0x10000, expected vendor 0xbadcafe, "
-        "product 0x1008; put the right device there, or correct the machine file"
+        "position 2 ('di4'): found vendor 0x0BADCAFE, product 0x00001004, revision 0x00010000, expected "
+        "vendor 0x0BADCAFE, product 0x00001008; put the right device there, or correct the machine file"
     )
     assert driver.outputs(0x1005) is None
     assert bench.snapshot()["axis1"]["state"] == "INIT"
@@ -332,3 +332,4 @@ def test_close_takes_everybody_to_init_and_is_idempotent(bench: SegmentBench) ->
 
     assert {device["state"] for device in bench.snapshot().values()} == {"INIT"}
     assert bench.snapshot()["do16"]["outputs_are_safe"]
+    assert bench.snapshot()["do16"]["outputs_in_effect"] == "0000"

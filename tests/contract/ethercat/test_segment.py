@@ -178,8 +178,9 @@ def test_a_wrong_device_is_a_final_down_that_names_both(ethercat_bus: EthercatBe
 
     assert running.log.kinds == ["Down"]
     assert running.log.reasons[0] == (
-        "bring-up failed: position 2 ('valves'): found vendor 0xbadcafe, product 0x2008, revision 0x10000, expected "
-        "vendor 0xbadcafe, product 0x2004, revision 0x10000; put the right device there, or correct the machine file"
+        "bring-up failed: position 2 ('valves'): found vendor 0x0BADCAFE, product 0x00002008, revision 0x00010000, "
+        "expected vendor 0x0BADCAFE, product 0x00002004, revision 0x00010000; put the right device there, or correct "
+        "the machine file"
     )
 
 

@@ -204,13 +204,13 @@ _BIG = {"rx": [{"index": 0x1600, "bit_length": 16}]}
         (
             MIXED,
             _changed(MIXED, "axis1", identity={"vendor_id": 2, "product_code": 3}),
-            r"position 5 \('axis1'\): found vendor 0x7e57, product 0x400, revision 0x1, expected vendor 0x2",
+            r"\('axis1'\): found vendor 0x00007E57, product 0x00000400, revision 0x00000001, expected vendor 0x00000002",
         ),
         (MIXED, _swapped(), r"position 1 \('di6'\): .*it looks like 'di4': check the order"),
         (
             MIXED,
             _changed(MIXED, "axis1", identity={"vendor_id": 0x7E57, "product_code": 0x400, "revision": 2}),
-            "found .*revision 0x1, expected .*revision 0x2",
+            "found .*revision 0x00000001, expected .*revision 0x00000002",
         ),
         (
             _changed(MIXED, "axis1", station_alias=7),
@@ -273,7 +273,7 @@ def test_nothing_is_configured_before_the_identities_are_known_to_be_right() -> 
     [
         ("ethercat/cell/coupler", "cut-cable", {}, "segment 'cell': no SubDevice answers"),
         ("ethercat/cell/do4", "cut-cable", {}, "3 SubDevices answer, expected 11; nobody at 'do4', 'do6', 'axis1'"),
-        ("ethercat/cell/di6", "wrong-identity", {"vendor_id": 9}, r"position 2 \('di6'\): found vendor 0x9"),
+        ("ethercat/cell/di6", "wrong-identity", {"vendor_id": 9}, r"position 2 \('di6'\): found vendor 0x00000009"),
         (
             "ethercat/cell/axis1",
             "refuse-transition",
@@ -492,7 +492,7 @@ def test_a_device_that_was_exchanged_is_read_anew_by_recover() -> None:
 
     assert again < first / 4, "identities only"
     cell.world.faults.inject("ethercat/cell/di4", "wrong-identity", parameters={"product_code": 5})
-    with pytest.raises(StackError, match=r"position 1 .*product 0x5"):
+    with pytest.raises(StackError, match=r"position 1 .*product 0x00000005"):
         cell.run(cell.main.recover())
 
 

@@ -121,7 +121,9 @@ def test_a_wrong_device_is_a_final_down_with_the_driver_s_text(cell: Cell) -> No
 
     (health,) = listener.healths
     assert isinstance(health, Down)
-    assert str(health.reason).startswith("bring-up failed: position 8 ('do16'): found vendor 0xbadcafe, product 0x2011")
+    assert str(health.reason).startswith(
+        "bring-up failed: position 8 ('do16'): found vendor 0x0BADCAFE, product 0x00002011"
+    )
 
 
 @pytest.mark.verifies("REQ_8104")

@@ -86,7 +86,7 @@ def test_the_machine_file_is_compared_with_what_is_there(cell: Cell, tmp_path: P
 
 
 def _terminal(product: int) -> str:
-    return f"vendor 0xbadcafe, product {product:#x}, revision 0x10000"
+    return f"vendor 0x0BADCAFE, product 0x{product:08X}, revision 0x00010000"
 
 
 @pytest.mark.verifies("REQ_8153")

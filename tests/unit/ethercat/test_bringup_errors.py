@@ -32,15 +32,16 @@ GOLDEN = [
     (
         text.wrong_identity(1, VALVE, ExpectedIdentity(2, 0x1B873052, 0x00170000), BUS),
         (
-            "position 1 ('valve'): found vendor 0x2, product 0x1b873052, revision 0x170000, expected vendor 0x2, "
-            "product 0x7d43052, revision 0x100000; it looks like 'axis': check the order of the devices"
+            "position 1 ('valve'): found vendor 0x00000002, product 0x1B873052, revision 0x00170000, expected "
+            "vendor 0x00000002, product 0x07D43052, revision 0x00100000; it looks like 'axis': check the order of "
+            "the devices"
         ),
     ),
     (
         text.wrong_identity(2, AXIS, ExpectedIdentity(0x21, 0x7500354, serial=3), BUS),
         (
-            "position 2 ('axis'): found vendor 0x21, product 0x7500354, serial 3, expected vendor 0x2, "
-            "product 0x1b873052, serial 44; put the right device there, or correct the machine file"
+            "position 2 ('axis'): found vendor 0x00000021, product 0x07500354, serial 3, expected vendor 0x00000002, "
+            "product 0x1B873052, serial 44; put the right device there, or correct the machine file"
         ),
     ),
     (

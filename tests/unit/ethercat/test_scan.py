@@ -28,7 +28,7 @@ from taktora.ethercat.scan_diff import differences
 from taktora.ethercat.sii import SiiPdo, build_sii, describe_sii, encode_sii
 
 WHO = IdentitySpec(vendor_id=0x7E57, product_code=0x400, revision=0x10, serial=77)
-SHOWN = "vendor 0x7e57, product 0x400, revision 0x10, serial 77"
+SHOWN = "vendor 0x00007E57, product 0x00000400, revision 0x00000010, serial 77"
 FOUND_BOX = "a CoE mailbox of 256 bytes at 0x1000, 128 bytes at 0x1100 (sdo_info, pdo_assign, pdo_config)"
 USUAL_BOX = "a CoE mailbox of 128 bytes at 0x1000, 128 bytes at 0x1080 (complete_access, sdo_info, pdo_assign)"
 TWO_BITS = "0x1600 (1 bits), 0x1601 (1 bits)"
@@ -219,7 +219,7 @@ def _bus(*devices: DeviceSpec) -> EthercatBusSpec:
         (
             axis(identity=msgspec.structs.replace(WHO, product_code=0x401)),
             axis(),
-            f"found {SHOWN}, machine file {SHOWN.replace('0x400', '0x401')}",
+            f"found {SHOWN}, machine file {SHOWN.replace('0x00000400', '0x00000401')}",
         ),
         (axis(station_alias=6), axis(), "found station alias 5, machine file 6"),
         (
@@ -247,7 +247,7 @@ def test_differences_are_told_in_words(wanted: DeviceSpec, there: DeviceSpec, sa
 
 @pytest.mark.verifies("REQ_8153")
 def test_missing_and_unknown_devices_are_told() -> None:
-    who = "vendor 0x7e57, product 0x400, revision 0x10"
+    who = "vendor 0x00007E57, product 0x00000400, revision 0x00000010"
 
     assert differences(_bus(outputs(), axis()), line(outputs())) == (
         "the segment has 1 SubDevices, the machine file 2",
