@@ -73,11 +73,20 @@ def wrong_alias(position: int, sub: SubDeviceMap, found: int) -> StackError:
     )
 
 
-def wrong_size(position: int, sub: SubDeviceMap, what: str, found_bytes: int, expected_bytes: int) -> StackError:
-    """The device maps another amount of process data (``what``: outputs or inputs) than the machine file says."""
+def wrong_size(
+    position: int, sub: SubDeviceMap, what: str, found_bytes: int, expected_bytes: int, twin: str = ""
+) -> StackError:
+    """The device maps another amount of process data (``what``: outputs or inputs) than the machine file says.
+
+    ``twin`` is an earlier device of the same identity, from which a MainDevice may have taken the amount.
+    """
+    limit = (
+        f"; if they are right: SOEM reads no SII of a device with vendor, product and revision of an earlier one, "
+        f"here {twin}; devices of one identity must have the same PDOs: on the rig give each kind a revision of its own"
+    )
     return StackError(
         f"position {position} ({sub.label!r}): the device maps {found_bytes} bytes of {what}, expected "
-        f"{expected_bytes}; correct its pdos in the machine file"
+        f"{expected_bytes}; correct its pdos in the machine file{limit if twin else ''}"
     )
 
 

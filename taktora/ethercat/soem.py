@@ -26,7 +26,7 @@ from taktora.ethercat.sii_details import SiiDetails, read_sii_details
 from taktora.ethercat.sii_model import CoeDetails, GeneralFlags
 from taktora.ethercat.soem_mailbox import SdoErrors
 from taktora.ethercat.soem_options import SoemOptions
-from taktora.ethercat.soem_station import ACKNOWLEDGE, Station, matches, subdevice_state
+from taktora.ethercat.soem_station import ACKNOWLEDGE, Station, earlier_twin, matches, subdevice_state
 from taktora.ethercat.soem_wire import IO_MAP_BYTES, Mapped, OverlapWire, SequentialWire, Wire
 from taktora.ethercat.startup import OP_WAIT_SPIN_NS, OpWait, decide_op_wait, startup_writes
 from taktora.ethercat.watchdog import check_read_back
@@ -258,9 +258,9 @@ class SoemDriver:
         sub = station.sub
         if sub is None:
             return
-        bits = sub.output_bits if what == "outputs" else sub.input_bits
-        if found != (bits + 7) // 8:
-            error = text.wrong_size(station.position, sub, what, found, (bits + 7) // 8)
+        expected = ((sub.output_bits if what == "outputs" else sub.input_bits) + 7) // 8
+        if found != expected:
+            error = text.wrong_size(station.position, sub, what, found, expected, earlier_twin(station, self._stations))
             own = [each for each in errors if getattr(each, "slave_pos", 0) == station.position + 1]
             raise error from (own[0] if own else None)
 

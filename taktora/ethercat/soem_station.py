@@ -10,7 +10,7 @@ from taktora.ethercat.pdo import ExpectedIdentity, SubDeviceMap
 from taktora.ethercat.sii_details import SiiDetails
 from taktora.ethercat.sii_model import MailboxProtocol
 
-__all__ = ["ACKNOWLEDGE", "Station", "matches", "subdevice_state"]
+__all__ = ["ACKNOWLEDGE", "Station", "earlier_twin", "matches", "subdevice_state"]
 
 ACKNOWLEDGE: Final = 0x10
 """Bit 4: the error in AL status, its acknowledgement in AL control."""
@@ -32,6 +32,19 @@ class Station:
     @property
     def has_coe(self) -> bool:
         return MailboxProtocol.COE in self.sii.protocols
+
+
+def earlier_twin(station: Station, stations: tuple[Station, ...]) -> str:
+    """Return the name of an earlier SubDevice whose SII SOEM has taken for that of ``station``; empty if there is none.
+
+    SOEM does not read the SII of a second one of the same vendor, product and revision.
+    """
+    earlier = stations[: station.position]
+    return next((each.name for each in earlier if _identity(each.slave) == _identity(station.slave)), "")
+
+
+def _identity(slave: Any) -> tuple[int, int, int]:
+    return slave.man, slave.id, slave.rev
 
 
 def matches(expected: ExpectedIdentity, found: ExpectedIdentity) -> bool:

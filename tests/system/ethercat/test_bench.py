@@ -208,7 +208,8 @@ PLANS = {
         '[[fault]]\ntarget = "app/press"\nkind = "kill"\nat = "1s"\n',
         (
             "fault 1 of the plan (kill at app/press): no such target; on the rig an application is a process of its "
-            "own and no target: take the fault out of the plan, and stop or end the process itself (kill -STOP, kill -KILL)"
+            "own and no target: take the fault out of the plan, and stop or end the process itself (kill -STOP, kill "
+            "-KILL)"
         ),
     ),
 }

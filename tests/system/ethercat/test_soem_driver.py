@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from taktora.errors import LinkDown, StackError
 from taktora.ethercat.network import DeviceSpec, EthercatBusSpec, MailboxSpec, PdoSpec, PdosSpec
@@ -23,6 +24,7 @@ from tests.system.ethercat.cell import (
     address,
     axis,
     plan_of,
+    replace_spec,
     run,
     wait_for,
 )
@@ -85,6 +87,25 @@ def test_both_mappings_bring_each_bit_to_its_place(stepped_cell: Cell, make_driv
         "axis2": wanted["axis2"][:6],
         "fixed": wanted["fixed"],
     }
+
+
+@pytest.mark.verifies("REQ_0312", "REQ_8510")
+def test_devices_of_one_identity_with_other_pdos_are_told_the_limit(tmp_path: Path, make_driver: MakeDriver) -> None:
+    small, large = digital_outputs("small", 8, **WATCHED), digital_outputs("large", 24, **WATCHED)
+    assert small.identity is not None
+    twin = replace_spec(large, identity=small.identity)
+    revised = replace_spec(large, identity=structs.replace(small.identity, revision=small.identity.revision + 1))
+    first, second = (EthercatBusSpec(ftti_ms=STEPPED_FTTI_MS, devices=(small, each)) for each in (twin, revised))
+
+    with (
+        EthercatRig(first, folder=tmp_path) as rig,
+        pytest.raises(
+            StackError, match=r"maps 1 bytes of outputs, expected 3; .* earlier one, here 'small' \(0x1000\);"
+        ),
+    ):
+        run(make_driver(plan_of(rig, first)).bring_up())
+    with EthercatRig(second, folder=tmp_path) as rig:  # what the text says helps
+        assert run(make_driver(plan_of(rig, second)).bring_up()).subdevice_count == 2
 
 
 @pytest.mark.verifies("REQ_0330", "REQ_0329")

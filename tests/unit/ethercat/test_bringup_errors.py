@@ -56,6 +56,15 @@ GOLDEN = [
         "position 2 ('axis'): the device maps 12 bytes of inputs, expected 24; correct its pdos in the machine file",
     ),
     (
+        text.wrong_size(2, AXIS, "inputs", 12, 24, "'valve' (0x1001)"),
+        (
+            "position 2 ('axis'): the device maps 12 bytes of inputs, expected 24; correct its pdos in the machine "
+            "file; if they are right: SOEM reads no SII of a device with vendor, product and revision of an earlier "
+            "one, here 'valve' (0x1001); devices of one identity must have the same PDOs: on the rig give each kind a "
+            "revision of its own"
+        ),
+    ),
+    (
         text.sdo_failed("'axis' (0x1002)", "write", 0x8010, 1, 0x06090030),
         (
             "SDO write of 0x8010:01 of 'axis' (0x1002): abort 0x06090030 (value out of range); check index, type and "
