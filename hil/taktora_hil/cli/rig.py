@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,10 +50,12 @@ def ethercat(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated devices.")] = 0,
 ) -> None:
-    """Put the simulated segment of a machine file behind a network interface, until Ctrl-C.
+    """Put the simulated segment of a machine file behind a network interface, until Ctrl-C or SIGTERM.
 
     The segment runs in a process and a network namespace of its own; the interface is one end of a virtual cable to it
     and goes with this command.
+
+    In a script, where a shell has what it starts with & ignore SIGINT, end it with SIGTERM: kill $!; wait $!
     """
     from taktora.app.machine import load_machine
     from taktora.errors import ConfigurationError
@@ -74,7 +78,7 @@ def ethercat(
             record=record,
             interface=keep_interface,
         )
-        with rig:
+        with _sigterm_as_ctrl_c(), rig:
             for line in _how_to_use(rig.interface, name, machine, len(spec.devices), namespace_hint(os.getpid())):
                 typer.echo(line)
             told: set[tuple[int, str]] = set()
@@ -119,6 +123,16 @@ def _tell_faults(control: SegmentControl, told: set[tuple[int, str]]) -> None:
             told.add((line.at_ns, line.text))
             clock = datetime.fromtimestamp(line.unix_ns / 1e9, tz=UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
             typer.echo(f"{clock}  x {show_time(line.at_ns):>14}  fault    {line.text}")
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end what runs inside as Ctrl-C does: nothing is left behind, and recordings are whole."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wait_for_ctrl_c(is_alive: Callable[[], bool], look: Callable[[], None] | None = None) -> bool:
