@@ -11,6 +11,7 @@ import pytest
 from taktora.errors import StackError
 from taktora.ethercat.nic import is_promiscuous
 from taktora.ethercat.soem import SoemDriver
+from taktora.ethercat.soem_scan import read_segment
 from tests.system.ethercat.cell import Listener, bus_on, run
 from tests.system.ethercat.conftest import Cell, MakeDriver
 
@@ -52,6 +53,8 @@ def test_the_interface_is_afterwards_what_it_was_before(stepped_cell: Cell, make
 
     driver.close()
 
+    assert not is_promiscuous(nic)
+    read_segment(nic, has_objects=False)
     assert not is_promiscuous(nic)
     subprocess.run(["ip", "link", "set", nic, "promisc", "on"], check=True)
     again = make_driver(stepped_cell.plan)
