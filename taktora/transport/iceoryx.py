@@ -28,6 +28,7 @@ from typing import Any, Self, TypeVar
 
 from taktora.errors import ConfigurationError, ShutdownError, TransportError
 from taktora.transport.base import ChannelSpec, PayloadType, ServiceSettings
+from taktora.transport.node_folder import fault_of_folder
 from taktora.transport.rules import (
     MAX_ACTIVE_REQUESTS_PER_CLIENT,
     MAX_CLIENTS,
@@ -271,7 +272,8 @@ class IceoryxTransport:
         except iox.SemanticStringError as cause:
             raise ConfigurationError(f"node name {node_name!r}: {cause}; use up to 128 characters") from cause
         except iox.NodeCreationFailure as cause:
-            raise TransportError(f"cannot create iceoryx2 node {node_name!r}: {cause}") from cause
+            fault = fault_of_folder(Path(self.config.global_cfg.root_path.to_string()))
+            raise TransportError(f"cannot create iceoryx2 node {node_name!r}: {fault or cause}") from cause
 
     def _remove_private_traces(self) -> None:
         """Remove the one file per configuration that iceoryx2 keeps; nobody else uses a private configuration."""
