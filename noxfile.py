@@ -103,7 +103,7 @@ def trace(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure what matters as ratios against peers in the same run."""
     session.install("-e", ".[all]", *group("bench"))
-    for name in session.posargs or ["channel", "dispatch", "virtual_time", "can", "report"]:
+    for name in session.posargs or ["channel", "dispatch", "virtual_time", "can", "ethercat", "ethercat_rig", "report"]:
         session.run("python", f"benchmarks/bench_{name}.py")
 
 

@@ -9,6 +9,7 @@ about a real interface: that needs hardware, and the guest.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -60,7 +61,8 @@ def best_of(work: Callable[[], object], repeats: int = 3) -> Cost:
 def show(what: str, cost: Cost, count: int, peer: str, peer_cost: Cost) -> None:
     """Print processor time per frame, the peer's, and the ratio."""
     own, other = cost.cpu_s / count * 1e6, peer_cost.cpu_s / count * 1e6
-    print(f"{what:<44} {own:8.2f} us   {peer:<34} {other:8.2f} us   ratio {own / other:5.2f}")
+    ratio = own / other if other else math.nan  # a clock of the processor too coarse for so few frames
+    print(f"{what:<44} {own:8.2f} us   {peer:<34} {other:8.2f} us   ratio {ratio:5.2f}")
 
 
 def bench_dbc(frames: int) -> None:
