@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taktora.app.app import App, CanBus, Context
-from taktora.app.bench import Bench, CanBacking, EthercatBacking, load_bench
+from taktora.app.bench import Bench, CanBacking, EthercatBacking, ExecutorThread, load_bench
 from taktora.app.bound import BoundApp
 from taktora.app.ethercat import BusCycle, Device, EthercatBus, SliceWriter
 from taktora.app.handles import Channel, Reader, Signal, Writer
@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "EthercatBacking",
     "EthercatBus",
+    "ExecutorThread",
     "Machine",
     "Reader",
     "Signal",

@@ -11,7 +11,7 @@ from taktora.app.files import fault_of, nearest, read_file, schema_of
 from taktora.app.machine import Machine
 from taktora.errors import ConfigurationError
 
-__all__ = ["Bench", "CanBacking", "EthercatBacking", "Injector", "bench_schema", "load_bench"]
+__all__ = ["Bench", "CanBacking", "EthercatBacking", "ExecutorThread", "Injector", "bench_schema", "load_bench"]
 
 
 _DRIVER_SETTINGS = ("priority", "cpu", "mapping", "frame_timeout_us")
@@ -54,6 +54,24 @@ class EthercatBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     ) = None
 
 
+class ExecutorThread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the thread of one executor of the application is given on the wall clock; ignored in a simulated world.
+
+    What the system refuses is told, and the run goes on without.
+    """
+
+    priority: (
+        Annotated[int, msgspec.Meta(ge=1, le=99, description="SCHED_FIFO priority of the executor's thread")] | None
+    ) = None
+    cpus: (
+        Annotated[
+            tuple[Annotated[int, msgspec.Meta(ge=0)], ...],
+            msgspec.Meta(min_length=1, description="cores that it may run on"),
+        ]
+        | None
+    ) = None
+
+
 class Injector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a bench brings about a fault: commands, without a shell. One may ask an operator and wait for the answer."""
 
@@ -74,6 +92,7 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = {}
     can: dict[str, CanBacking] = {}
     ethercat: dict[str, EthercatBacking] = {}
+    executor: dict[str, ExecutorThread] = {}
 
 
 def load_bench(path: Path, machine: Machine | None = None) -> Bench:

@@ -12,11 +12,22 @@ from taktora.app.app import App, Context, Declaration
 from taktora.app.bench import Bench, load_bench
 from taktora.app.bind_ethercat import CycleHead, bind_ethercat, commit_item, cycle_budget_ns, declare_cycle
 from taktora.app.can import bind_can
+from taktora.app.files import nearest
 from taktora.app.handles import Channel, Reader
 from taktora.app.machine import Machine, load_machine
 from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealth, ConnectorHost, HealthSubscription
 from taktora.errors import AlreadyRunning, ConfigurationError
-from taktora.executor import CycleSource, ExecutableItem, Executor, ItemFlow, Observer, Stoppable, TriggerDeclarer
+from taktora.executor import (
+    CycleSource,
+    ExecutableItem,
+    Executor,
+    ExecutorBuilder,
+    ItemFlow,
+    Observer,
+    Stoppable,
+    ThreadAttributes,
+    TriggerDeclarer,
+)
 from taktora.transport.base import ListenerPort, event_service_name
 
 if TYPE_CHECKING:
@@ -47,7 +58,10 @@ class BoundApp:
         self.machine = _machine(app, machine)
         self.runtime = runtime if machine is None else runtime.of_machine(self.machine.machine)
         self.bench = load_bench(bench, self.machine) if isinstance(bench, Path) else (bench or Bench())
-        self.host = ConnectorHost.builder(self.runtime, app.name).build()
+        self._check_executors()
+        builder = ConnectorHost.builder(self.runtime, app.name)
+        self._give_thread(MAIN, builder.executor)
+        self.host = builder.build()
         self.executors: dict[str, Executor] = {MAIN: self.host.executor}
         self.dbcs: dict[str, Dbc] = {}
         """The loaded DBC of each CAN bus, by resource name: its message classes are attributes."""
@@ -221,9 +235,25 @@ class BoundApp:
         channel.attach(reader, runtime.recorder)
         channel.writer.attach(writer)
 
+    def _check_executors(self) -> None:
+        """Refuse a bench that names an executor which the App does not have."""
+        known = [MAIN, *sorted({each.executor for each in self.app.declarations} - {MAIN})]
+        for name in self.bench.executor:
+            if name not in known:
+                msg = f"bench {self.bench.bench!r}: [executor.{name}] is no executor of App {self.app.name!r}"
+                raise ConfigurationError(f"{msg}; {nearest(name, known)}")
+
+    # req: REQ_0040, REQ_0041
+    def _give_thread(self, name: str, builder: ExecutorBuilder) -> None:
+        """Have the thread of an executor pinned and prioritised as the bench says; a simulated one has no thread."""
+        given = self.bench.executor.get(name)
+        if given is not None:
+            builder.dispatch_attributes(ThreadAttributes(affinity_mask=given.cpus or (), priority=given.priority))
+
     def _executor(self, name: str) -> Executor:
         if name not in self.executors:
             builder = self.runtime.executor_builder(f"{self.app.name}.{name}")
+            self._give_thread(name, builder)
             self.executors[name] = builder.observer(_StopAll(self.host.stoppable())).build()
         return self.executors[name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ from taktora.transport.base import ServiceSettings, Transport
 
 __all__ = ["Executor", "IgnoredTriggersWarning"]
 
+_LOG = logging.getLogger("taktora.executor")
 P = TypeVar("P", bound=ctypes.Structure)
 Req = TypeVar("Req", bound=ctypes.Structure)
 Resp = TypeVar("Resp", bound=ctypes.Structure)
@@ -457,6 +459,9 @@ class Executor:
         wanted = self._settings.dispatch_attributes
         own = () if wanted is None or self._reactor.model is not None else (apply_attributes(wanted),)
         self._applied = (*own, *(pool.applied if pool is not None else ()))
+        for applied in self._applied:
+            for refusal in applied.refused:
+                _LOG.warning("executor %r goes on without %s", self.name, refusal)
 
     def _tell_end(self, ended: BaseException | None) -> None:
         if self._fail_fast.tripped:
