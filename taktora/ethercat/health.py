@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taktora.connector.health import LEGAL_TRANSITIONS, Connecting, ConnectorHealth, ConnectorHealthKind
 from taktora.ethercat.driver import AlState
@@ -24,16 +24,19 @@ _MOST_NAMED = 4
 # req: REQ_0320
 @dataclass(frozen=True, slots=True)
 class LowWorkingCounter:
-    """Somebody did not take part in an exchange."""
+    """Somebody did not take part in an exchange: ``missing``, where the AL states say who. It tells two not apart."""
 
     cycle_index: int
     observed: int
     expected: int
+    missing: tuple[NotOperational, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
+        more = len(self.missing) - _MOST_NAMED
+        who = ", ".join(map(str, self.missing[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
         return (
             f"working counter below expected: cycle {self.cycle_index}, "
-            f"observed {self.observed}, expected {self.expected}"
+            f"observed {self.observed}, expected {self.expected}{who and '; '}{who}"
         )
 
 

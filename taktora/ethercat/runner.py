@@ -15,7 +15,14 @@ from taktora.connector.reconnect import ReconnectPolicy
 from taktora.errors import ConfigurationError, ConnectorError
 from taktora.ethercat.copies import OutputCopies
 from taktora.ethercat.driver import AlState, BringUp, BusDriver, Steps
-from taktora.ethercat.health import AgedOutputs, BusHealth, LowWorkingCounter, bring_up_failed, cycle_failed
+from taktora.ethercat.health import (
+    AgedOutputs,
+    BusHealth,
+    LowWorkingCounter,
+    NotOperational,
+    bring_up_failed,
+    cycle_failed,
+)
 from taktora.ethercat.image import BusListener, CycleRecord, Validity
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.output_age import OutputAges
@@ -112,6 +119,7 @@ class CycleRunner:
         self._expected = self._expected_at_least = 0
         self._looked_at: int | None = None
         self._low: LowWorkingCounter | None = None
+        self._missing: tuple[NotOperational, ...] = ()
         self._trouble_ns: int | None = None
         self._troubled = False
         self.scheduler: Final = CycleScheduler(plan.cycle_time_ns)
@@ -220,6 +228,7 @@ class CycleRunner:
         else:  # low, or a match that proves nothing while somebody is held in SAFE-OP and may count or not
             has_changed, self._looked_at = self._looked_at != working_counter, working_counter
             is_known = yield from supervision.look(at_ns, has_changed)
+            self._missing = supervision.missing() if is_known and not matches else ()
             is_missing = supervision.is_silent if matches else supervision.is_absent
             stale = {place for place in range(count) if is_missing(place)}
             if matches:
@@ -246,7 +255,7 @@ class CycleRunner:
             if self._supervision.settled:  # who is held in SAFE-OP has shown whether it counts its outputs there
                 self._expected_at_least = min(working_counter, self._found.expected_wkc)
         else:
-            self._low = LowWorkingCounter(cycle_index, working_counter, self._expected)
+            self._low = LowWorkingCounter(cycle_index, working_counter, self._expected, self._missing)
         self._troubled = True
         self._settle()
         if matches and self._supervision.complaint() is None:

@@ -44,6 +44,7 @@ class AlSupervision:
         self._hurried = False
         self._is_sure = False
         self._is_outdated = self._has_changed = False
+        self._is_overtaken = False
         self._looked_ns = 0
         self.due_ns = 0
         """When :meth:`step` has something to do."""
@@ -55,6 +56,7 @@ class AlSupervision:
     def want(self, place: int, state: AlState) -> None:
         """Have a SubDevice brought to ``state`` from the next step on."""
         self.wanted[place] = state
+        self._is_overtaken = self.busy  # a request under way may still lead elsewhere
         self._compare()
         self.hurry()
 
@@ -71,7 +73,7 @@ class AlSupervision:
 
     def restart(self) -> None:
         """The segment has been brought up: everybody is in OP."""
-        self._hurried = self._is_outdated = False
+        self._hurried = self._is_outdated = self._is_overtaken = False
         self.stop()
         for place in range(len(self.wanted)):
             self.wanted[place] = self._found[place] = AlState.OP
@@ -137,6 +139,14 @@ class AlSupervision:
         """Whether a SubDevice did not answer, or from a state in which it gives no inputs at all."""
         return self._found[place] < AlState.SAFE_OP
 
+    def missing(self) -> tuple[NotOperational, ...]:
+        """Return who is absent, in bus order, and how."""
+        return tuple(
+            NotOperational(str(sub), self._found[place], self._codes[place])
+            for place, sub in enumerate(self._subdevices)
+            if self.is_absent(place)
+        )
+
     def complaint(self) -> NotOperational | None:
         """Return the first on the bus that is not in OP though it should be; None if there is none.
 
@@ -157,10 +167,10 @@ class AlSupervision:
         self.due_ns = self._clock.now_ns() + (0 if self._hurried else wait_ns)
 
     def _compare(self) -> None:
-        self.settled = self._found == self.wanted
+        self.settled = self._found == self.wanted and not self._is_overtaken
 
     def _put_right(self) -> Steps[None]:
-        self._has_changed = False
+        self._has_changed = self._is_overtaken = False
         self.note((yield from self._driver.survey()))
         self._is_outdated = self._has_changed
         self._is_sure = True

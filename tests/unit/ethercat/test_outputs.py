@@ -132,6 +132,20 @@ def test_renewed_again_it_goes_back_to_op_and_the_bus_is_up() -> None:
     assert len(bench.seen.texts) == 3
 
 
+@pytest.mark.verifies("REQ_8150", "REQ_0319")
+def test_renewed_while_safe_op_is_being_asked_for_the_bus_is_up_once_op_is_back() -> None:
+    bench = BusBench(make_plan(DRIVE), wire_round_ns=600_000)
+    bench.run_cycles(1)
+    bench.run_cycles(1, renew=_LIVE[1:])
+    while not bench.mock.state_requests:
+        bench.run_cycles(1)
+
+    bench.run_cycles(20, renew=_LIVE[1:])
+
+    assert bench.mock.state_requests == [(0x1003, AlState.SAFE_OP), (0x1003, AlState.OP)]
+    assert [health.kind.value for health in bench.seen.healths] == ["Up", "Degraded", "Up"]
+
+
 @pytest.mark.verifies("REQ_8150")
 def test_the_bus_is_not_up_while_one_of_two_is_still_aged() -> None:
     bench = BusBench()

@@ -156,6 +156,32 @@ def test_the_survey_says_whose_inputs_are_stale_and_they_keep_their_last_good_va
     assert bench.seen.records[-1].validity == bytes((_FRESH, _FRESH, _FRESH, _STALE))
 
 
+@pytest.mark.verifies("REQ_0320", "REQ_8510")
+def test_a_low_counter_says_who_is_missing_and_how() -> None:
+    bench = BusBench()
+    bench.run_cycles(1)
+
+    bench.mock.set_state(0x1001, AlState.NONE)
+    bench.mock.set_state(0x1003, AlState.INIT, 0x1B)
+    bench.mock.with_wkc_sequence([2])
+    bench.run_cycles(1)
+
+    who = "'inputs' (0x1001) does not answer, 'drive' (0x1003) is in INIT instead of OP, AL status code 0x001b"
+    assert bench.seen.texts[1].startswith("Degraded: working counter below expected: cycle 1, observed 2, expected 6; ")
+    assert bench.seen.texts[1].endswith(f"; {who}")
+
+
+@pytest.mark.verifies("REQ_0320", "REQ_8510")
+def test_a_low_counter_that_no_state_explains_names_nobody() -> None:
+    bench = BusBench()
+    bench.run_cycles(1)
+
+    bench.mock.with_wkc_sequence([2])
+    bench.run_cycles(1)
+
+    assert bench.seen.texts[1] == "Degraded: working counter below expected: cycle 1, observed 2, expected 6"
+
+
 @pytest.mark.verifies("REQ_0264")
 def test_a_low_counter_that_nobody_explains_makes_all_inputs_stale() -> None:
     bench = BusBench()
