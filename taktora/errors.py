@@ -79,10 +79,12 @@ class CodecError(ConnectorError, ValueError):
     Args:
         format_name: ``format_name`` of the codec, for example ``"json"``.
         cause: What went wrong, in words; the original exception is chained.
+        field: Name of the field whose value cannot be encoded, where it is one.
     """
 
-    def __init__(self, format_name: str, cause: str) -> None:
+    def __init__(self, format_name: str, cause: str, field: str = "") -> None:
         self.format_name = format_name
+        self.field = field
         self.cause = cause
         super().__init__(f"{format_name}: {cause}")
 

@@ -1,15 +1,16 @@
-"""Where in the application an exception came from, for messages; it never reads a source file."""
+"""Where in the application something was declared, set or went wrong, for messages; it never reads a source file."""
 
 from __future__ import annotations
 
+import dis
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from traceback import walk_tb
-from types import FrameType
-from typing import Final
+from types import CodeType, FrameType
+from typing import Any, Final
 
-__all__ = ["line_of", "place_of"]
+__all__ = ["here", "line_of", "place_of", "setting_place"]
 
 _OWN: Final = frozenset({"taktora", "taktora_sim", "taktora_hil"})
 
@@ -22,6 +23,43 @@ def place_of(error: BaseException) -> str:
     """
     found = line_of(error) or _last_line(walk_tb(error.__traceback__))
     return "" if found is None else f"{Path(found[0]).name}:{found[1]}"
+
+
+# req: REQ_8510
+def here() -> str:
+    """Return ``app.py:12``: the line of the application that led to this call, "" without one."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - no public way as cheap
+    while frame is not None and not _is_application(frame):
+        frame = frame.f_back
+    return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+# req: REQ_8510
+def setting_place(functions: Iterable[Callable[..., Any]], attribute: str) -> str:
+    """Return ``control (app.py:31)``: who of ``functions`` sets ``attribute``, or makes a record with it; "" if nobody.
+
+    It looks at the compiled functions themselves, not at what they call.
+    """
+    found = []
+    for function in functions:
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            file = Path(code.co_filename).name
+            found += [f"{function.__name__} ({file}:{line})" for line in _setting_lines(code, attribute)]
+    return ", ".join(found)
+
+
+def _setting_lines(code: CodeType, attribute: str) -> list[int]:
+    """Return where ``attribute`` is stored, or among the names of a call's keyword arguments."""
+    lines: set[int] = set()
+    for step in dis.get_instructions(code):
+        is_stored = step.opname == "STORE_ATTR" and step.argval == attribute
+        if step.opname.startswith(("KW_NAMES", "LOAD_CONST")) and step.arg is not None:  # 3.11 does not resolve KW_NAMES
+            names = code.co_consts[step.arg]
+            is_stored = isinstance(names, tuple) and attribute in names
+        if is_stored and step.positions is not None and step.positions.lineno:
+            lines.add(step.positions.lineno)
+    return sorted(lines)
 
 
 def line_of(error: BaseException) -> tuple[str, int] | None:

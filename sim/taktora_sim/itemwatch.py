@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taktora.errors import TaktoraError
 from taktora.executor import BudgetExceeded, Observer, TaskFailed
-from taktora.places import place_of
+from taktora.places import line_of, place_of
 from taktora_sim.guard import EscapeError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class ItemWatch(Observer):
 
 
 def _in_words(error: BaseException) -> str:
-    """Return the exception behind ``error`` and the place that raised it."""
+    """Return the exception behind ``error`` and the place that raised it, which a refusal of taktora's own tells."""
     cause = error.__cause__ or error
-    place = place_of(cause)
+    place = "" if isinstance(cause, TaktoraError) and line_of(cause) is None else place_of(cause)
     return f"{type(cause).__name__}: {cause}{f' ({place})' if place else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from taktora.ethercat.resolve import resolve, routing_of, unmapped_gaps
 from taktora.ethercat.slice_codec import SliceCodec
 from taktora.ethercat.typed import TypedImage
 from taktora.executor import Context, CycleSource, ExecutableItem, TriggerDeclarer
+from taktora.places import setting_place
 
 if TYPE_CHECKING:
     from taktora.app.bound import BoundApp
@@ -131,6 +132,15 @@ class _Image(NamedTuple):
 def _image(
     bus: EthercatBus, device: Device[Any, Any], spec: EthercatBusSpec, options: EthercatConnectorOptions
 ) -> _Image:
+    try:
+        return _fitting_image(bus, device, spec, options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{device.declared_at}: {error}" if device.declared_at else str(error)) from error
+
+
+def _fitting_image(
+    bus: EthercatBus, device: Device[Any, Any], spec: EthercatBusSpec, options: EthercatConnectorOptions
+) -> _Image:
     labels = [each.label for each in spec.devices]
     if device.label not in labels:
         raise ConfigurationError(f"bus {bus.name!r} has no device {device.label!r}; {nearest(device.label, labels)}")
@@ -211,10 +221,15 @@ class CycleHead(ExecutableItem):
         """Do nothing: the trigger has taken them."""
 
 
-def commit_item(port: ImagePort, devices: Sequence[Device[Any, Any]]) -> ExecutableItem | None:
-    """Return the last item of the chain on a bus's cycle; None if the application writes no image."""
+def commit_item(
+    port: ImagePort, devices: Sequence[Device[Any, Any]], items: Sequence[Callable[..., Any]] = ()
+) -> ExecutableItem | None:
+    """Return the last item of the chain on a bus's cycle; None if the application writes no image.
+
+    ``items`` are the functions before it: one of them has set what cannot be sent.
+    """
     written = [device for device in devices if device.output_type is not None]
-    return _Commit(port, written) if written else None
+    return _Commit(port, written, items) if written else None
 
 
 # req: REQ_8150, REQ_8151
@@ -223,11 +238,20 @@ class _Commit(ExecutableItem):
 
     task_id = "commit"
 
-    def __init__(self, port: ImagePort, devices: Sequence[Device[Any, Any]]) -> None:
+    def __init__(
+        self, port: ImagePort, devices: Sequence[Device[Any, Any]], items: Sequence[Callable[..., Any]]
+    ) -> None:
         self._commit = port.commit
         self._stage = [device.stage for device in devices]
+        self._items = items
 
     def execute(self, context: Context) -> None:  # noqa: ARG002
-        for stage in self._stage:
-            stage()
+        try:
+            for stage in self._stage:
+                stage()
+        except CodecError as error:
+            place = setting_place(self._items, error.field) if error.field else ""
+            if not place:
+                raise
+            raise CodecError(error.format_name, f"{error.cause}; set by {place}", error.field) from error.__cause__
         self._commit()

@@ -212,7 +212,7 @@ class BoundApp:
         """Add the chain that runs in each cycle of a bus: inputs, items in order of declaration, outputs."""
         declarations = [each for each in self.app.declarations if each.bus == segment.name]
         port, devices = segment.image, list(segment.devices.values())
-        commit = commit_item(port, devices)
+        commit = commit_item(port, devices, [each.item for each in declarations])
         if commit is not None and not declarations:
             device = next(each for each in devices if each.output_type is not None)
             msg = f"App {self.app.name!r}: {segment.name}.{device.label} has outputs and no item runs on its cycle"

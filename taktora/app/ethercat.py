@@ -10,6 +10,7 @@ from taktora.app.handles import Reader, Writer
 from taktora.errors import CodecError, ConfigurationError
 from taktora.ethercat.image import Validity
 from taktora.ethercat.image_channel import DEAD_TIME_CYCLES
+from taktora.places import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,8 @@ class Device(Generic[I, O]):
         self.output_type = output_type
         self.cycle = cycle
         """What an item runs on to get inputs and to set outputs."""
+        self.declared_at = here()
+        """Where the application has declared it, as ``app.py:12``; empty if nobody knows."""
         self._port: ImagePort | None = None
         self._position = 0
         self._emergencies: Subscription[Emergency] | None = None

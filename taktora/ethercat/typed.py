@@ -200,7 +200,7 @@ class TypedImage(Generic[T]):
                     raise ValueError(raw)
                 number |= raw << bits.shift
         except (struct.error, ValueError, TypeError, OverflowError) as cause:
-            raise CodecError(_FORMAT, self._writing_fault(value, cause)) from cause
+            raise CodecError(_FORMAT, *self._writing_fault(value, cause)) from cause
         for run, content in zip(self._runs, packed, strict=True):
             start = byte_offset + run.byte_offset
             image[start : start + len(content)] = content
@@ -227,17 +227,17 @@ class TypedImage(Generic[T]):
         given = max(len(image) - byte_offset, 0)
         return CodecError(_FORMAT, f"{self.where} take {self.image_bytes} bytes, {given} given")
 
-    def _writing_fault(self, value: T, cause: Exception) -> str:
-        """Return which field is wrong and what it may be."""
+    def _writing_fault(self, value: T, cause: Exception) -> tuple[str, str]:
+        """Return which field is wrong and what it may be, and the field's name."""
         for field in self._fields:
             each = getattr(value, field.name)
             try:
                 _check(field, each)
             except (struct.error, ValueError, TypeError, OverflowError):
                 if isinstance(each, float) and not issubclass(field.annotation, float):
-                    return f"{self.where}: {field.name} = {each!r} is no {field.annotation.__name__}"
-                return f"{self.where}: {field.name} = {each!r}{_unit(field)} is not in {_range(field)}"
-        return f"{self.where}: {cause}"
+                    return f"{self.where}: {field.name} = {each!r} is no {field.annotation.__name__}", field.name
+                return f"{self.where}: {field.name} = {each!r}{_unit(field)} is not in {_range(field)}", field.name
+        return f"{self.where}: {cause}", ""
 
 
 def _offset(field: _Field) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -225,6 +227,38 @@ def test_outputs_are_renewed_only_if_every_item_ran(how: str) -> None:
         assert cell.bound.health["cell"].kind.value == "Degraded"
 
 
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize("how", ["a field", "a record", "elsewhere"])
+def test_a_value_out_of_range_names_the_line_that_sets_it(how: str) -> None:
+    def declare(app: App) -> None:
+        axis = app.ethercat("cell").device("axis1", AxisIn, AxisOut)
+
+        def a_field(_: Context) -> None:
+            axis.outputs.torque = 1e9
+
+        def a_record(_: Context) -> None:
+            axis.outputs = AxisOut(control=1, torque=1e9)
+
+        def elsewhere(context: Context) -> None:
+            a_field(context)
+
+        app.cyclic(on=axis.cycle)({"a field": a_field, "a record": a_record, "elsewhere": elsewhere}[how])
+
+    with Cell(declare) as cell:
+        cell.run_cycles(3)
+        words = " ".join(check.name + check.detail for check in cell.world.recorder.checks) + " ".join(
+            event.text for event in cell.world.recorder.events
+        )
+
+    told = re.search(r"torque = 1000000000\.0.* is not in .*; set by (\w+) \(test_ethercat\.py:(\d+)\)", words)
+    if how == "elsewhere":
+        assert told is None
+        return
+    assert told is not None, words
+    source = Path(__file__).read_text(encoding="utf-8").splitlines()[int(told[2]) - 1]
+    assert (told[1], "torque" in source) == (how.replace(" ", "_"), True)
+
+
 @pytest.mark.verifies("REQ_8150")
 @pytest.mark.parametrize("kind", ["kill", "stop", "hang"])
 def test_an_application_that_no_longer_runs_leaves_safe_outputs(kind: str) -> None:
@@ -370,8 +404,14 @@ class WrongType:
     ("declare", "words"),
     [
         (lambda app: app.ethercat("cel").device("axis1", AxisIn), "no EtherCAT bus 'cel'.*did you mean cell"),
-        (lambda app: app.ethercat("cell").device("axis", AxisIn), "has no device 'axis'; did you mean axis1"),
-        (lambda app: app.ethercat("cell").device("axis1", Wrong), "statuss.*status"),
+        (
+            lambda app: app.ethercat("cell").device("axis", AxisIn),
+            r"^test_ethercat\.py:\d+: bus 'cell' has no device 'axis'; did you mean axis1",
+        ),
+        (
+            lambda app: app.ethercat("cell").device("axis1", Wrong),
+            r"^test_ethercat\.py:\d+: inputs of cell\.axis1: .*statuss.*status",
+        ),
         (lambda app: app.ethercat("cell").device("axis1", WrongType), "position"),
         (lambda app: app.ethercat("cell").device("lamps", AxisIn), "lamps"),
         (lambda app: app.ethercat("cell").writer("lam"), "no channel 'lam'; did you mean lamp"),
