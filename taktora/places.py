@@ -54,7 +54,7 @@ def _setting_lines(code: CodeType, attribute: str) -> list[int]:
     lines: set[int] = set()
     for step in dis.get_instructions(code):
         is_stored = step.opname == "STORE_ATTR" and step.argval == attribute
-        if step.opname.startswith(("KW_NAMES", "LOAD_CONST")) and step.arg is not None:  # 3.11 does not resolve KW_NAMES
+        if step.opname.startswith(("KW_NAMES", "LOAD_CONST")) and step.arg is not None:  # 3.11 leaves it open
             names = code.co_consts[step.arg]
             is_stored = isinstance(names, tuple) and attribute in names
         if is_stored and step.positions is not None and step.positions.lineno:
