@@ -204,7 +204,7 @@ _BIG = {"rx": [{"index": 0x1600, "bit_length": 16}]}
         (
             MIXED,
             _changed(MIXED, "axis1", identity={"vendor_id": 2, "product_code": 3}),
-            r"'axis1'\\): found vendor 0x00007E57, product 0x00000400, revision 0x00000001, expected vendor 0x0{7}2",
+            r"'axis1'\): found vendor 0x00007E57, product 0x00000400, revision 0x00000001, expected vendor 0x0{7}2",
         ),
         (MIXED, _swapped(), r"position 1 \('di6'\): .*it looks like 'di4': check the order"),
         (
