@@ -40,6 +40,8 @@ _PROBE_NS: Final = 1_000_000
 _BURST: Final = 5_000
 _FIRMLY: Final = 50
 """Wakes in a row that tell a state from what another thread is just passing through, on the wall clock."""
+_ON_THEIR_WAY_NS: Final = 1_000_000_000
+"""Time for messages to come back through a gateway on a slow machine, where a loss is provoked by not reading."""
 _UP, _CONNECTING = ConnectorHealthKind.UP, ConnectorHealthKind.CONNECTING
 _DEGRADED, _DOWN = ConnectorHealthKind.DEGRADED, ConnectorHealthKind.DOWN
 
@@ -132,6 +134,12 @@ class _Session:
 
         self.host.run_until(ends)
         _require(held, f"not within {self.bench.within_s} s: {what}; health is {self.connector.health()}")
+
+    def linger(self, duration_ns: int) -> None:
+        """Run the host for ``duration_ns``: nothing tells from outside whether messages are still on their way."""
+        clock = self.bench.runtime.clock
+        end_ns = clock.now_ns() + duration_ns
+        self.until("time has passed", lambda: clock.now_ns() >= end_ns)
 
     def until_lasting(self, what: str, predicate: Callable[[], bool]) -> None:
         """Run the host until ``predicate`` has held at many wakes in a row: no attempt of another thread in between."""
@@ -353,6 +361,7 @@ def check_gaps(bench: ConnectorBench) -> None:
     session.pass_through(0)
     session.reading = False
     sent = _send_without_reading(session, 200)
+    session.linger(_ON_THEIR_WAY_NS)
     session.reading = True
     session.take()
     session.until("the reader has caught up", lambda: _settled(session))
