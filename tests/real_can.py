@@ -151,6 +151,9 @@ class _FencedListener:
         else:
             self._inner.on_error_frame(frame)
 
+    def on_receive_overflow(self, lost: int) -> None:
+        self._inner.on_receive_overflow(lost)
+
     def on_state(self, state: CanIfaceState, reason: str) -> None:
         self._inner.on_state(state, reason)
 

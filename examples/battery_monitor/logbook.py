@@ -102,6 +102,10 @@ class Logbook:
     def on_error_frame(self, frame: CanErrorFrame) -> None:
         """Error frames are not part of this story."""
 
+    def on_receive_overflow(self, lost: int) -> None:
+        """Tell it: what the page shows would be less than what was on the bus."""
+        self._world.recorder.event(f"the logbook lost {lost} frames unread", "warning")
+
     def on_state(self, state: CanIfaceState, reason: str) -> None:
         """Nor is the state of the logbook's own interface."""
 

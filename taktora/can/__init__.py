@@ -1,10 +1,10 @@
-"""The CAN connector: classical frames between channels and CAN interfaces."""
+"""The CAN connector: classical and CAN FD frames between channels and CAN interfaces."""
 
 from __future__ import annotations
 
 from taktora.can.connector import CanConnector, can_channel
 from taktora.can.filter import compile_filters, filter_for, matches, passes_filters
-from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, classify
+from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, ReceiveOverflow, classify
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -15,7 +15,7 @@ from taktora.can.interface import (
     CanInterfaceListener,
 )
 from taktora.can.options import CanConnectorOptions
-from taktora.can.routing import CanFrameKind, CanId, CanIface, CanRouting
+from taktora.can.routing import CanFdFlags, CanFrameKind, CanId, CanIface, CanRouting
 from taktora.connector.drops import InboundDrops
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "CanErrorClass",
     "CanErrorFrame",
     "CanErrorKind",
+    "CanFdFlags",
     "CanFilter",
     "CanFrame",
     "CanFrameKind",
@@ -37,6 +38,7 @@ __all__ = [
     "ErrorWarning",
     "IfaceDown",
     "InboundDrops",
+    "ReceiveOverflow",
     "can_channel",
     "classify",
     "compile_filters",

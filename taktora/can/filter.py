@@ -72,7 +72,7 @@ def matches(routing: CanRouting, frame: CanFrame) -> bool:
 
 def kernel_id(frame: CanFrame) -> int:
     """Return the identifier word of ``struct can_frame``: the identifier with its EFF and RTR flags."""
-    can_id, _, extended, remote, _, _ = frame
+    can_id, _, extended, remote, _, _, _, _, _ = frame
     return can_id | (EFF_FLAG if extended else 0) | (RTR_FLAG if remote else 0)
 
 

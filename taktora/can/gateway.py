@@ -11,7 +11,7 @@ import threading
 from typing import Final, NamedTuple
 
 from taktora.can.filter import compile_filters
-from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, classify
+from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, ReceiveOverflow, classify
 from taktora.can.interface import CanErrorFrame, CanFilter, CanFrame, CanIfaceState, CanInterface
 from taktora.can.routing import EXTENDED_ID_MAX, CanRouting
 from taktora.clock import Clock
@@ -59,6 +59,8 @@ class CanLinkDriver:
         """Frames that a full reader of the application lost; its channel's writer counts them too."""
         self.unmatched = 0
         """Frames that no channel wanted: remote frames, and those on their way while filters were changed."""
+        self.overflowed = 0
+        """Frames that the system dropped before the interface could read them."""
         self._clock = clock
         self._link: Link[CanRouting, CanFrame, CanFrame] | None = None
         self._matches: tuple[_Match, ...] = ()
@@ -86,7 +88,7 @@ class CanLinkDriver:
             StackError: no such interface, interface down, no kernel CAN; the link goes Down and tries again.
         """
         self.filters = None
-        self.interface.open(_Callbacks(self.link, self.interface.name, self._clock))
+        self.interface.open(_Callbacks(self, self._clock))
         try:
             self._apply_filters()
         except StackError:
@@ -122,7 +124,9 @@ class CanLinkDriver:
     # req: REQ_0613, REQ_0615 classical frames only
     def compose(self, routing: CanRouting, sample: RawSample, payload: memoryview) -> CanFrame:  # noqa: ARG002
         can_id = routing.can_id
-        return _new_tuple(CanFrame, (can_id.value, payload.tobytes(), can_id.is_extended, False, 0, 0))
+        return _new_tuple(
+            CanFrame, (can_id.value, payload.tobytes(), can_id.is_extended, False, 0, 0, False, False, False)
+        )
 
     def transmit(self, message: CanFrame) -> None:
         try:
@@ -137,7 +141,7 @@ class CanLinkDriver:
         """Publish the data bytes on every matching channel, in order of opening; each gets its own envelope."""
         if self._generation != self.link.inbound_channels.generation:
             self._compile_matches()
-        can_id, data, extended, remote, _, _ = message
+        can_id, data, extended, remote, _, _, _, _, _ = message
         if remote:
             self.unmatched += 1
             return
@@ -213,11 +217,12 @@ class CanLinkDriver:
 class _Callbacks:
     """What the interface calls, from any thread: fills the link's bridges, or nothing once they are closed."""
 
-    __slots__ = ("_clock", "_iface", "_link")
+    __slots__ = ("_clock", "_driver", "_iface", "_link")
 
-    def __init__(self, link: Link[CanRouting, CanFrame, CanFrame], iface: str, clock: Clock) -> None:
-        self._link = link
-        self._iface = iface
+    def __init__(self, driver: CanLinkDriver, clock: Clock) -> None:
+        self._driver = driver
+        self._link = driver.link
+        self._iface = driver.interface.name
         self._clock = clock
 
     def on_frame(self, frame: CanFrame) -> None:
@@ -241,6 +246,10 @@ class _Callbacks:
     def on_state(self, state: CanIfaceState, reason: str) -> None:
         if state is not CanIfaceState.ACTIVE:
             self._report(Down(IfaceDown(self._iface, reason), self._clock.now_ns()))
+
+    def on_receive_overflow(self, lost: int) -> None:
+        self._driver.overflowed += lost
+        self._report(Degraded(ReceiveOverflow(self._iface, self._driver.overflowed)))
 
     # req: REQ_0296
     def on_failure(self, error: BaseException) -> None:

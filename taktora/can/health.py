@@ -7,7 +7,7 @@ from enum import Enum
 
 from taktora.can.interface import CanErrorClass, CanErrorFrame
 
-__all__ = ["CanErrorKind", "ErrorPassive", "ErrorWarning", "IfaceDown", "classify"]
+__all__ = ["CanErrorKind", "ErrorPassive", "ErrorWarning", "IfaceDown", "ReceiveOverflow", "classify"]
 
 _CONTROLLER_WARNING = 0x04 | 0x08  # receive or transmit counter at 96
 _CONTROLLER_PASSIVE = 0x10 | 0x20  # receive or transmit counter at 128
@@ -54,6 +54,17 @@ class ErrorWarning:
 
     def __str__(self) -> str:
         return f"{self.iface} has reached the error warning limit"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOverflow:
+    """The system dropped frames of an interface unread: its socket's receive buffer was full."""
+
+    iface: str
+    lost: int
+
+    def __str__(self) -> str:
+        return f"{self.iface} lost {self.lost} frames in its receive buffer; the process reads too slowly"
 
 
 def classify(frame: CanErrorFrame) -> CanErrorKind:

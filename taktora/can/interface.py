@@ -19,11 +19,12 @@ __all__ = [
 
 # req: REQ_0642
 class CanFrame(NamedTuple):
-    """One classical data or remote frame.
+    """One data or remote frame, classical or CAN FD.
 
     ``can_id`` is the plain identifier (11 or 29 bit); ``extended`` belongs to its identity. ``data`` has 0 to 8
-    bytes. A remote frame has ``remote`` set, no data, and ``dlc`` as requested. ``timestamp_ns`` is on the clock of
-    the interface's runtime (monotonic); 0 when unknown.
+    bytes, with ``fd`` one of :data:`taktora.can.dlc.FD_LENGTHS`. A remote frame has ``remote`` set, no data, and
+    ``dlc`` as requested; CAN FD has none. ``timestamp_ns`` is on the clock of the interface's runtime (monotonic); 0
+    when unknown. ``brs`` (bit rate switch) and ``esi`` (the sender is error-passive) mean something with ``fd`` only.
     """
 
     can_id: int
@@ -32,6 +33,9 @@ class CanFrame(NamedTuple):
     remote: bool = False
     dlc: int = 0
     timestamp_ns: int = 0
+    fd: bool = False
+    brs: bool = False
+    esi: bool = False
 
 
 class CanErrorClass(IntFlag):
@@ -82,6 +86,10 @@ class CanInterfaceListener(Protocol):
 
     def on_state(self, state: CanIfaceState, reason: str) -> None: ...
 
+    def on_receive_overflow(self, lost: int) -> None:
+        """``lost`` further frames were dropped before this interface could read them: its socket's buffer was full."""
+        ...
+
     def on_failure(self, error: BaseException) -> None:
         """The interface's own thread dies of something that nobody foresaw; ``error`` must end the gateway's run."""
         ...
@@ -98,6 +106,11 @@ class CanInterface(Protocol):
     @property
     def state(self) -> CanIfaceState: ...
 
+    @property
+    def carries_fd(self) -> bool:
+        """Whether CAN FD frames can be sent here; True while nobody can know, as of an interface not there yet."""
+        ...
+
     def open(self, listener: CanInterfaceListener) -> None:
         """Start without blocking. Also reopens after ``close``.
 
@@ -108,7 +121,9 @@ class CanInterface(Protocol):
     def send(self, frame: CanFrame) -> None:
         """Queue one frame without blocking.
 
-        Raises ``BackPressure`` when the transmit queue is full (ENOBUFS), ``LinkDown`` when closed or bus-off.
+        Raises ``BackPressure`` when the transmit queue is full (ENOBUFS), ``LinkDown`` when closed or bus-off,
+        ``PayloadOverflow`` for data longer than the frame's kind carries, ``StackError`` for a frame that the interface
+        cannot send (CAN FD on a classical one).
         """
         ...
 

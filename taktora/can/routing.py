@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
+from enum import Enum, IntFlag
 
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_MAX_BYTES
 from taktora.connector.routing import Routing
 from taktora.errors import ConfigurationError
 
-__all__ = ["EXTENDED_ID_MAX", "FULL_MASK", "STANDARD_ID_MAX", "CanFrameKind", "CanId", "CanIface", "CanRouting"]
+__all__ = [
+    "EXTENDED_ID_MAX",
+    "FULL_MASK",
+    "STANDARD_ID_MAX",
+    "CanFdFlags",
+    "CanFrameKind",
+    "CanId",
+    "CanIface",
+    "CanRouting",
+]
 
 STANDARD_ID_MAX = 0x7FF
 EXTENDED_ID_MAX = 0x1FFF_FFFF
@@ -77,19 +87,32 @@ class CanId:
         return f"{self.value:08X}x" if self.is_extended else f"{self.value:03X}"
 
 
-# req: REQ_0610
+# req: REQ_0610, REQ_0611
 class CanFrameKind(Enum):
     """Frame kind of a channel; it alone decides the largest payload."""
 
     CLASSICAL = "classical"
+    FD = "fd"
 
     @property
     def max_payload_bytes(self) -> int:
         """Return the data bytes one frame of this kind can carry."""
-        return 8
+        return FD_MAX_BYTES if self is CanFrameKind.FD else CLASSICAL_MAX_BYTES
 
 
-# req: REQ_0224, REQ_0601 without the flags of CAN FD
+class CanFdFlags(IntFlag):
+    """Flags of a CAN FD frame, with the values of ``linux/can.h``.
+
+    ``BRS`` has the data sent at the data bit rate. ``ESI`` says that the sender is error-passive; a real controller
+    decides that itself, so a requested one is honoured by mock, simulated bus and vcan only.
+    """
+
+    NONE = 0
+    BRS = 1
+    ESI = 2
+
+
+# req: REQ_0224, REQ_0601
 @dataclass(frozen=True, slots=True)
 class CanRouting(Routing):
     """Address of one channel: interface, identifier, kernel-style mask and frame kind.
@@ -97,6 +120,9 @@ class CanRouting(Routing):
     A received frame belongs to the channel when its extended flag equals that of ``can_id`` and all identifier bits
     set in ``mask`` are equal. Writers send with ``can_id`` as it is. ``mask`` is 32 bits wide; only the identifier
     bits of it count, and the default compares the whole identifier.
+
+    A channel of kind ``FD`` gets CAN FD frames only, a classical one no such frame. ``fd_flags`` are those of the
+    frames sent; a classical channel has none, whatever is given.
 
     Raises:
         ConfigurationError: ``mask`` is outside 0..0xFFFFFFFF.
@@ -106,10 +132,17 @@ class CanRouting(Routing):
     can_id: CanId
     mask: int = FULL_MASK
     kind: CanFrameKind = CanFrameKind.CLASSICAL
+    fd_flags: CanFdFlags = CanFdFlags.NONE
 
     def __post_init__(self) -> None:
+        if self.kind is CanFrameKind.CLASSICAL:
+            object.__setattr__(self, "fd_flags", CanFdFlags.NONE)
         if not 0 <= self.mask <= 0xFFFF_FFFF:
             raise ConfigurationError(f"CAN mask {self.mask:#x} of id {self.can_id} is outside 0..0xffffffff")
+
+    def with_fd_flags(self, fd_flags: CanFdFlags) -> CanRouting:
+        """Return a copy with other flags of CAN FD."""
+        return replace(self, fd_flags=fd_flags)
 
     def __str__(self) -> str:
         return f"{self.iface}:{self.can_id}/{self.mask:X}"

@@ -106,6 +106,10 @@ class SocketCanInterface:
     def state(self) -> CanIfaceState:
         return self._state
 
+    @property
+    def carries_fd(self) -> bool:
+        return False
+
     def open(self, listener: CanInterfaceListener) -> None:
         self.close()
         try:

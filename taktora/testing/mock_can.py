@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_MAX_BYTES
 from taktora.can.filter import ACCEPT_ALL, passes_filters
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFrame, CanIfaceState, CanInterfaceListener
-from taktora.errors import BackPressure, LinkDown, PayloadOverflow
+from taktora.errors import BackPressure, LinkDown, PayloadOverflow, StackError
 
 __all__ = ["MockCanInterface"]
 
@@ -24,9 +25,10 @@ class MockCanInterface:
     Args:
         name: Interface name.
         receive_own: Deliver own frames to the own listener, as CAN_RAW_RECV_OWN_MSGS does.
+        carries_fd: CAN FD frames can be sent.
     """
 
-    def __init__(self, name: str = "mock0", *, receive_own: bool = False) -> None:
+    def __init__(self, name: str = "mock0", *, receive_own: bool = False, carries_fd: bool = True) -> None:
         self.receive_own = receive_own
         self.sent: list[CanFrame] = []
         """Frames accepted by ``send``, in order."""
@@ -39,6 +41,7 @@ class MockCanInterface:
         self.filters: tuple[CanFilter, ...] = ACCEPT_ALL
         """What is in force."""
         self._name = name
+        self._carries_fd = carries_fd
         self._state = CanIfaceState.CLOSED
         self._listener: CanInterfaceListener | None = None
         self._on_room: Callable[[], None] | None = None
@@ -54,6 +57,10 @@ class MockCanInterface:
     @property
     def state(self) -> CanIfaceState:
         return self._state
+
+    @property
+    def carries_fd(self) -> bool:
+        return self._carries_fd
 
     @property
     def apply_filter_count(self) -> int:
@@ -94,6 +101,11 @@ class MockCanInterface:
         if self._listener is not None:
             self._listener.on_error_frame(CanErrorFrame(classes, data, timestamp_ns))
 
+    def inject_overflow(self, lost: int) -> None:
+        """Report ``lost`` frames dropped by the system because they were not read in time."""
+        if self._listener is not None:
+            self._listener.on_receive_overflow(lost)
+
     def inject_state(self, state: CanIfaceState, reason: str) -> None:
         """Report a change of the socket's state, for example ``DOWN`` with "interface is down"."""
         self._state = state
@@ -111,8 +123,11 @@ class MockCanInterface:
         self.send_count += 1
         if self._state is not CanIfaceState.ACTIVE:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
-        if len(frame.data) > 8:
-            raise PayloadOverflow(len(frame.data), 8, f"a classical CAN frame on {self._name!r}")
+        if frame.fd and not self._carries_fd:
+            raise StackError(f"CAN interface {self._name!r} carries no CAN FD frames (EINVAL)")
+        if len(frame.data) > (limit := FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
+            kind = "CAN FD" if frame.fd else "classical CAN"
+            raise PayloadOverflow(len(frame.data), limit, f"a {kind} frame on {self._name!r}")
         _give(self._send_answers)
         self._take_room()
         self.sent.append(frame)

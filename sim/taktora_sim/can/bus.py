@@ -228,7 +228,7 @@ class SimulatedCanBus:
         now_ns = self._now_ns()
         _, frame, _, _, hidden, rx_id = winners[0].begin_transmission(now_ns)
         senders = winners if len(winners) == 1 else self._merge(frame, winners)
-        can_id, data, extended, remote, dlc, _ = frame
+        can_id, data, extended, remote, dlc, _, _, _, _ = frame
         bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
         self._free_at_ns = now_ns + self._duration_ns[bits]
         self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id))
@@ -254,8 +254,8 @@ class SimulatedCanBus:
         start_ns, bits, frame, hidden, senders, rx_id = current
         self.frames += 1
         self._load.add(start_ns, self._free_at_ns)
-        can_id, data, extended, remote, dlc, _ = frame
-        stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns))
+        can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+        stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))
         for node in senders:
             node.complete(stamped, rx_id)
         for observer in self._observers:

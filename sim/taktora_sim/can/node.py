@@ -132,7 +132,7 @@ class CanNode:
     def enqueue(self, frame: CanFrame, origin: SimulatedCanInterface | None, hidden: bool = False) -> None:
         """Put a frame at the end of the queue; called once the faults have let it through."""
         if self.is_up:
-            can_id, _, extended, remote, _, _ = frame
+            can_id, _, extended, remote, _, _, _, _, _ = frame
             rank, rx_id = _ranked(can_id, extended, remote)
             now_ns = self._now_ns()
             self.queue.append(_new_tuple(Pending, (rank, frame, now_ns, origin, hidden, rx_id)))
@@ -164,7 +164,7 @@ class CanNode:
 
         The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data.
         """
-        _, data, _, remote, dlc, _ = frame
+        _, data, _, remote, dlc, _, _, _, _ = frame
         self._record(_pack_head(rx_id, dlc if remote else len(data)) + data)
         self._on_wire = None
         self.sent += 1
@@ -222,6 +222,10 @@ class SimulatedCanInterface:
     @property
     def state(self) -> CanIfaceState:
         return self._state
+
+    @property
+    def carries_fd(self) -> bool:
+        return False
 
     def open(self, listener: CanInterfaceListener) -> None:
         """Open a new socket: filters start as the kernel's accept-all."""

@@ -33,6 +33,9 @@ class Received:
     def on_error_frame(self, frame: CanErrorFrame) -> None:
         raise AssertionError(f"an error frame on a quiet bus: {frame}")
 
+    def on_receive_overflow(self, lost: int) -> None:
+        raise AssertionError(f"{lost} frames lost unread")
+
     def on_state(self, state: CanIfaceState, reason: str) -> None:
         del reason
         self.states.append(state)

@@ -35,6 +35,9 @@ class Log(Received):
     def on_error_frame(self, frame: CanErrorFrame) -> None:
         self.errors.append(frame)
 
+    def on_receive_overflow(self, lost: int) -> None:
+        raise AssertionError(f"{lost} frames lost unread")
+
     def on_state(self, state: CanIfaceState, reason: str) -> None:
         super().on_state(state, reason)
         self.reasons.append(reason)
