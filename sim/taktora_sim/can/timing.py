@@ -1,23 +1,35 @@
-"""Length and rank of classical CAN frames on the wire: bits, stuffing, CRC-15, arbitration; pure functions.
+"""Length, bits and rank of CAN frames on the wire: stuffing, CRC, field positions, arbitration; pure functions.
 
-Modelled: every bit from start of frame to the last CRC bit, the stuff bits in it, the fixed tail (CRC delimiter,
-acknowledge, end of frame) and the three bits of intermission. Simplified: all nodes share one bit rate, so sample
-points and resynchronisation do not appear; a bit lasts ``1e9 / bitrate`` ns and is summed exactly, rounded once.
+Modelled: every bit of classical and CAN FD frames (ISO 11898-1) from start of frame to the last bit of intermission,
+dynamic and fixed stuff bits among them. Simplified: all nodes sample at one point, so resynchronisation does not
+appear; a bit lasts ``1e9 / bitrate`` ns and is summed exactly, rounded once. With the bit rate switched the rate
+changes at the sample points of BRS and of the CRC delimiter: BRS counted as nominal and the delimiter as data is exact
+in the sum.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+from taktora.can.dlc import code_of
+from taktora.can.interface import CanFrame
 
 __all__ = [
     "FRAME_BITS_MAX",
     "INTERMISSION_BITS",
+    "WireImage",
     "arbitration_key",
     "crc15",
     "duration_ns",
+    "fd_duration_ns",
+    "fd_frame_bits",
+    "field_position",
     "frame_bits",
+    "phase_bits",
     "stuff_bits",
     "stuffed_region",
+    "wire_image",
 ]
 
 INTERMISSION_BITS = 3
@@ -96,7 +108,7 @@ def stuff_bits(value: int, bits: int) -> int:
     return stuffed
 
 
-# req: REQ_8200 classical frames only
+# req: REQ_8200 classical frames
 @lru_cache(maxsize=4096)
 def frame_bits(can_id: int, data: bytes = b"", extended: bool = False, remote: bool = False, dlc: int = 0) -> int:
     """Return the bits of one frame on the wire, stuff bits and intermission included.
@@ -112,6 +124,57 @@ def frame_bits(can_id: int, data: bytes = b"", extended: bool = False, remote: b
     return bits + stuff_bits(value, bits) + _TAIL_BITS
 
 
+FD_CRC17_BYTES_MAX = 16
+"""Data bytes up to which a CAN FD frame carries the CRC of 17 bits; a longer one carries that of 21."""
+_FD_NOMINAL_TAIL_BITS = 1 + 1 + 7 + INTERMISSION_BITS  # ACK, ACK delimiter, end of frame, intermission
+_FD_CHECK_BITS = {17: 4 + 17 + 6 + 1, 21: 4 + 21 + 7 + 1}  # stuff count, CRC, fixed stuff bits, CRC delimiter
+
+
+def _fd_header(can_id: int, extended: bool, brs: bool) -> tuple[int, int]:
+    """Return the bits from start of frame to BRS, as ``(value, number of bits)``."""
+    if extended:
+        base = (can_id >> 18) << 2 | 0b11  # SRR and IDE recessive
+        value, bits = (base << 18 | can_id & 0x3FFFF) << 1, 33  # RRS dominant
+    else:
+        value, bits = can_id << 2, 14  # RRS and IDE dominant
+    return (value << 2 | 0b10) << 1 | brs, bits + 3  # FDF recessive, res dominant
+
+
+# req: REQ_8200 CAN FD frames
+@lru_cache(maxsize=4096)
+def fd_frame_bits(
+    can_id: int, data: bytes = b"", extended: bool = False, brs: bool = False, esi: bool = False
+) -> tuple[int, int]:
+    """Return the bits of one CAN FD frame as ``(at the nominal rate, at the data rate)``, intermission included.
+
+    Args:
+        can_id: Identifier of 11 or 29 bits.
+        data: 0 to 64 data bytes, of a length that CAN FD has.
+        extended: 29-bit format.
+        brs: The rate is switched; without it every bit is at the nominal rate.
+        esi: The sender is error-passive; the bit counts for stuffing.
+
+    Raises:
+        KeyError: CAN FD has no frame of this length.
+    """
+    count = len(data)
+    header, header_bits = _fd_header(can_id, extended, brs)
+    value = (header << 5 | esi << 4 | code_of(count)) << 8 * count | int.from_bytes(data, "big")
+    stuffed = stuff_bits(value >> 1, header_bits + 4 + 8 * count)  # after the last data bit the fixed one comes anyway
+    check_bits = _FD_CHECK_BITS[17 if count <= FD_CRC17_BYTES_MAX else 21]
+    total = header_bits + 5 + 8 * count + stuffed + check_bits + _FD_NOMINAL_TAIL_BITS
+    if not brs:
+        return total, 0
+    nominal = header_bits + stuff_bits(header, header_bits) + _FD_NOMINAL_TAIL_BITS
+    return nominal, total - nominal
+
+
+def fd_duration_ns(nominal_bits: int, data_bits: int, bitrate: int, data_bitrate: int) -> int:
+    """Return how long bits at two rates (bit/s) last together, rounded once to the nearest ns."""
+    rates = bitrate * data_bitrate
+    return ((nominal_bits * data_bitrate + data_bits * bitrate) * 1_000_000_000 + rates // 2) // rates
+
+
 def duration_ns(bits: int, bitrate: int) -> int:
     """Return how long ``bits`` bit times last at ``bitrate`` bit/s, rounded to the nearest ns."""
     return (bits * 1_000_000_000 + bitrate // 2) // bitrate
@@ -122,3 +185,137 @@ def arbitration_key(can_id: int, extended: bool = False, remote: bool = False) -
     if extended:
         return (can_id >> 18) << 21 | 1 << 20 | 1 << 19 | (can_id & 0x3FFFF) << 1 | remote
     return can_id << 21 | remote << 20
+
+
+class WireImage(NamedTuple):
+    """One frame as its transmitter sends it, bit by bit.
+
+    Args:
+        bits: From start of frame to the end of intermission, stuff bits included; ``"0"`` is dominant. The ACK slot is
+            recessive, as the transmitter leaves it for others to overwrite.
+        starts: The first bit of each field, counted from start of frame (0), in the order of the wire.
+        fast: The bits at the data rate; empty without a switch of the rate.
+    """
+
+    bits: str
+    starts: dict[str, int]
+    fast: range
+
+
+_Fields: TypeAlias = tuple[tuple[str, int], ...]
+_BASE_FIELDS: _Fields = (("sof", 1), ("id", 11), ("rtr", 1), ("ide", 1))
+_EXTENDED_FIELDS: _Fields = (("sof", 1), ("id", 11), ("srr", 1), ("ide", 1), ("id_extension", 18), ("rtr", 1))
+_TAIL_FIELDS = (("crc_delimiter", 1), ("ack", 1), ("ack_delimiter", 1), ("eof", 7), ("intermission", INTERMISSION_BITS))
+_FD_CRCS = {17: 0x1685B, 21: 0x102899}
+
+
+def _spell(value: int, bits: int) -> str:
+    return f"{value:0{bits}b}" if bits else ""
+
+
+def _opposite(bit: str) -> str:
+    return "1" if bit == "0" else "0"
+
+
+def _stuffed(bits: str) -> tuple[str, list[int]]:
+    """Return ``bits`` with stuff bits between them, and where each bit went; a run that ends them is left as it is."""
+    wire: list[str] = []
+    places: list[int] = []
+    run, last = 0, ""
+    for bit in bits:
+        if run == _STUFF_RUN:
+            last, run = _opposite(last), 1
+            wire.append(last)
+        run = run + 1 if bit == last else 1
+        last = bit
+        places.append(len(wire))
+        wire.append(bit)
+    return "".join(wire), places
+
+
+def _fd_check(stuffed: str, inserted: int, crc_bits: int) -> tuple[str, dict[str, int]]:
+    """Return stuff count and CRC of a CAN FD frame with their fixed stuff bits, and where the two start."""
+    gray = inserted % 8 ^ inserted % 8 >> 1
+    count = _spell(gray << 1 | gray.bit_count() % 2, 4)
+    register = 1 << crc_bits - 1
+    for bit in stuffed + count:
+        is_high = register >> crc_bits - 1 != int(bit)
+        register = register << 1 & (1 << crc_bits) - 1
+        if is_high:
+            register ^= _FD_CRCS[crc_bits]
+    wire = stuffed
+    checked = count + _spell(register, crc_bits)
+    for first in range(0, len(checked), 4):
+        wire += _opposite(wire[-1]) + checked[first : first + 4]
+    start = len(stuffed) + 1
+    return wire, {"stuff_count": start, "crc": start + 5}
+
+
+def _dynamic_part(frame: CanFrame) -> tuple[str, _Fields]:
+    """Return the bits that get dynamic stuff bits, without them, and the fields they form."""
+    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+    fields: _Fields = _EXTENDED_FIELDS if extended else _BASE_FIELDS
+    content = ("data", 8 * len(data))
+    if fd:
+        bits = _spell(*_fd_header(can_id, extended, brs)) + _spell(esi << 4 | code_of(len(data)), 5)
+        bits += _spell(int.from_bytes(data, "big"), 8 * len(data))
+        return bits, (*fields, ("fdf", 1), ("res", 1), ("brs", 1), ("esi", 1), ("dlc", 4), content)
+    bits = _spell(*stuffed_region(can_id, data, extended=extended, remote=remote, dlc=dlc))
+    reserved = (("r1", 1), ("r0", 1)) if extended else (("r0", 1),)
+    return bits, (*fields, *reserved, ("dlc", 4), content, ("crc", 15))
+
+
+@lru_cache(maxsize=1024)
+def _image(frame: CanFrame) -> WireImage:
+    bits, fields = _dynamic_part(frame)
+    wire, places = _stuffed(bits)
+    starts: dict[str, int] = {}
+    first = 0
+    for name, length in fields:
+        if length:
+            starts[name] = places[first]
+        first += length
+    if frame.fd:
+        crc_bits = 17 if len(frame.data) <= FD_CRC17_BYTES_MAX else 21
+        wire, check = _fd_check(wire, len(wire) - len(bits), crc_bits)
+        starts |= check
+    elif wire[-_STUFF_RUN:] in ("0" * _STUFF_RUN, "1" * _STUFF_RUN):
+        wire += _opposite(wire[-1])
+    for name, length in _TAIL_FIELDS:
+        starts[name] = len(wire)
+        wire += "1" * length
+    return WireImage(wire, starts, range(starts["esi"], starts["ack"]) if frame.fd and frame.brs else range(0))
+
+
+# req: REQ_8200
+def wire_image(frame: CanFrame) -> WireImage:
+    """Return every bit of ``frame`` on the wire, and where its fields start.
+
+    Raises:
+        KeyError: a CAN FD frame of a length that CAN FD does not have.
+    """
+    return _image(frame._replace(timestamp_ns=0) if frame.timestamp_ns else frame)
+
+
+def field_position(frame: CanFrame, field: str) -> int:
+    """Return the first bit of ``field``, counted with stuff bits from start of frame (0).
+
+    Fields by their order on the wire: ``sof``, ``id`` (11 bits), ``srr``, ``ide``, ``id_extension`` (18 bits), ``rtr``
+    (RRS in CAN FD; of 11-bit identifiers before ``ide``), ``r1``, ``r0``, ``fdf``, ``res``, ``brs``, ``esi``, ``dlc``,
+    ``data``, ``stuff_count``, ``crc``, ``crc_delimiter``, ``ack``, ``ack_delimiter``, ``eof``, ``intermission``.
+
+    Raises:
+        ValueError: this frame has no such field; the message lists those that it has.
+    """
+    starts = wire_image(frame).starts
+    position = starts.get(field)
+    if position is None:
+        raise ValueError(f"frame {frame.can_id:#x} has no field {field!r}; its fields: {', '.join(starts)}")
+    return position
+
+
+def phase_bits(frame: CanFrame, count: int) -> tuple[int, int]:
+    """Return how many of the first ``count`` bits of ``frame`` are at the nominal and at the data rate."""
+    fast = wire_image(frame).fast
+    at_data_rate = max(0, min(count, fast.stop) - fast.start) if fast else 0
+    return count - at_data_rate, at_data_rate
