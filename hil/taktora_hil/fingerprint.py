@@ -34,7 +34,16 @@ def fingerprint(protocol: str | None = None, interface: str | None = None) -> di
     if interface is not None:
         facts["interface"] = interface
         facts |= _facts_of(interface) if sys.platform == "linux" else {}
+        facts |= _can_facts_of(interface) if protocol == "can" else {}
     return facts
+
+
+def _can_facts_of(interface: str) -> dict[str, str]:
+    """Return bit rates, sample point, restart-ms, controller state and error counters, as far as the system tells."""
+    from taktora.can.linkinfo import read_link
+
+    link = read_link(interface)
+    return {} if link is None else link.facts()
 
 
 def _version(distribution: str) -> str:

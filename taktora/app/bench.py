@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from taktora.app.files import fault_of, nearest, read_file, schema_of
-from taktora.app.machine import Machine
+from taktora.app.machine import Machine, check_can_interface
 from taktora.errors import ConfigurationError
 
 __all__ = ["Bench", "CanBacking", "EthercatBacking", "ExecutorThread", "Injector", "bench_schema", "load_bench"]
@@ -21,10 +21,13 @@ class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What stands behind one CAN bus: a simulated bus, with a recording replayed on it if given, or an interface.
 
     ``replay`` is a log in any format python-can reads, relative to the bench file; ``replay_channel`` picks one
-    channel of a log with several. ``interface`` names a network interface and excludes the other two.
+    channel of a log with several. ``acknowledge`` puts a listener on a simulated bus that acknowledges what no other
+    node does: an application that is alone on its bus is heard. ``interface`` names a network interface and excludes
+    all others.
     """
 
     simulated: bool = False
+    acknowledge: Annotated[bool, msgspec.Meta(description="a simulated listener acknowledges every frame")] = False
     replay: Annotated[str, msgspec.Meta(description="recorded log, relative to this file")] | None = None
     replay_channel: str | None = None
     interface: Annotated[str, msgspec.Meta(description="network interface, e.g. can0")] | None = None
@@ -102,8 +105,11 @@ def load_bench(path: Path, machine: Machine | None = None) -> Bench:
         ConfigurationError: missing, malformed, an unknown field or resource, or contradictory backing.
     """
     bench = read_file(path, Bench)
+    interfaces: dict[str, str] = {}
     for name, backing in bench.can.items():
         _check_can(path, name, backing)
+        if backing.interface is not None:
+            check_can_interface(backing.interface, f"{path}: can.{name}.interface", interfaces, name)
         if machine is not None and name not in machine.can:
             msg = (
                 f"{path}: [can.{name}] is no CAN bus of machine {machine.machine!r}; {nearest(name, list(machine.can))}"
@@ -120,7 +126,8 @@ def load_bench(path: Path, machine: Machine | None = None) -> Bench:
 
 
 def _check_can(path: Path, name: str, backing: CanBacking) -> None:
-    if backing.interface is not None and (backing.simulated or backing.replay is not None):
+    is_simulated = backing.simulated or backing.acknowledge or backing.replay is not None
+    if backing.interface is not None and is_simulated:
         msg = f"{path}: [can.{name}] names interface {backing.interface!r} and is simulated too; keep one of both"
         raise ConfigurationError(msg)
     if backing.replay is not None and (fault := fault_of(path.parent / backing.replay)):

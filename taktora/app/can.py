@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taktora.app.bench import CanBacking
-from taktora.can import CanConnector, CanConnectorOptions, CanId, CanIface, CanRouting, can_channel
+from taktora.can import (
+    CanConnector,
+    CanConnectorOptions,
+    CanFdFlags,
+    CanFrameKind,
+    CanId,
+    CanIface,
+    CanRouting,
+    can_channel,
+)
 from taktora.can.backend import CanRequest
 from taktora.errors import ConfigurationError
 
@@ -32,14 +42,16 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
     dbc_path = None if spec.dbc is None else machine_folder / spec.dbc
     backing = bound.bench.can.get(bus.name, CanBacking())
     iface = CanIface(backing.interface or (None if backing.simulated else spec.interface) or bus.name[:15])
-    messages = _Messages(bus, iface, dbc_path)
+    messages = _Messages(bus, iface, dbc_path, carries_fd=spec.data_bitrate is not None)
     request = CanRequest(
         bus=bus.name,
         node=bound.app.name,
         interface=backing.interface,
         machine_interface=spec.interface,
         bitrate=spec.bitrate,
+        data_bitrate=spec.data_bitrate,
         simulated=backing.simulated,
+        acknowledge=backing.acknowledge,
         replay=None if backing.replay is None else bench_folder / backing.replay,
         replay_channel=backing.replay_channel,
         sends=messages.sent,
@@ -63,13 +75,15 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
 class _Messages:
     """Finds the DBC message, the channel and the value type behind what an App asked for."""
 
-    def __init__(self, bus: CanBus, iface: CanIface, dbc_path: Path | None) -> None:
+    def __init__(self, bus: CanBus, iface: CanIface, dbc_path: Path | None, *, carries_fd: bool) -> None:
         from taktora.codec.dbc import DbcCodec, load_dbc
 
         if dbc_path is None:
             msg = f"CAN bus {bus.name!r} has no DBC, so its messages have no names; write 'dbc:' into the machine file"
             raise ConfigurationError(msg)
+        self._bus = bus.name
         self._iface = iface
+        self._carries_fd = carries_fd
         self.dbc = load_dbc(dbc_path)
         self.codec = DbcCodec(self.dbc)
         self.sent = tuple((found.can_id, found.is_extended) for found in map(self._find, (m for _, m in bus.writers)))
@@ -81,6 +95,11 @@ class _Messages:
         """Return the channel descriptor and the value type."""
         found = self._find(message)
         routing = CanRouting(self._iface, CanId(found.can_id, found.is_extended))
+        if found.is_fd:
+            if not self._carries_fd:
+                msg = f"CAN bus {self._bus!r}: message {found} is one of CAN FD, and the machine file gives the bus no"
+                raise ConfigurationError(f"{msg} data_bitrate; write for example 'data_bitrate: 2000000' for it")
+            routing = replace(routing, kind=CanFrameKind.FD, fd_flags=CanFdFlags.BRS)
         return can_channel(channel, routing), found.type if isinstance(message, str) else message
 
     def _find(self, message: type | str) -> DbcMessage:

@@ -18,11 +18,17 @@ __all__ = ["CanBusSpec", "Machine", "load_machine", "machine_schema"]
 class CanBusSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One CAN bus of the machine.
 
-    ``bitrate`` is in bit/s. ``dbc`` is a path relative to the machine file. ``interface`` is the network interface of
-    the real machine (``can0``); a bench file may name another.
+    ``bitrate`` is in bit/s. ``data_bitrate`` makes it a bus of CAN FD. ``dbc`` is a path relative to the machine file.
+    ``interface`` is the network interface of the real machine (``can0``); a bench file may name another.
     """
 
     bitrate: Annotated[int, msgspec.Meta(ge=10_000, le=1_000_000, description="bit/s")] = 500_000
+    data_bitrate: (
+        Annotated[
+            int, msgspec.Meta(ge=10_000, le=8_000_000, description="bit/s of the data phase: the bus carries CAN FD")
+        ]
+        | None
+    ) = None
     dbc: Annotated[str, msgspec.Meta(description="DBC file, relative to this file")] | None = None
     interface: Annotated[str, msgspec.Meta(description="network interface of the real machine")] | None = None
 
@@ -64,13 +70,44 @@ def load_machine(path: Path) -> Machine:
             there, or an EtherCAT bus that contradicts itself (see :mod:`taktora.ethercat.spec_errors`).
     """
     machine = read_file(path, Machine, {"ethercat": "docs/machine-file.md"})
+    _check_can(path, machine)
+    _check_ethercat(path, machine)
+    return machine
+
+
+def _check_can(path: Path, machine: Machine) -> None:
+    """Check what a schema cannot: names of interfaces, each used once, the files named, the two bit rates."""
+    interfaces: dict[str, str] = {}
     for name, bus in machine.can.items():
         if bus.dbc is not None and (fault := fault_of(path.parent / bus.dbc)):
             place = place_in(path, "can", name, "dbc")
             msg = f"{place}: can.{name}.dbc names {bus.dbc!r}; {path.parent / bus.dbc}: {fault}"
             raise ConfigurationError(msg)
-    _check_ethercat(path, machine)
-    return machine
+        if bus.data_bitrate is not None and bus.data_bitrate < bus.bitrate:
+            place = place_in(path, "can", name, "data_bitrate")
+            text = f"can.{name}.data_bitrate is {bus.data_bitrate}, below the bitrate {bus.bitrate}"
+            raise ConfigurationError(f"{place}: {text}; the data phase of CAN FD is as fast or faster")
+        if bus.interface is not None:
+            place = place_in(path, "can", name, "interface")
+            check_can_interface(bus.interface, f"{place}: can.{name}.interface", interfaces, name)
+
+
+def check_can_interface(interface: str, where: str, taken: dict[str, str], bus: str) -> None:
+    """Refuse what is no name of a network interface, and one that another bus has; notes it in ``taken``.
+
+    Raises:
+        ConfigurationError: begins with ``where``.
+    """
+    from taktora.can.routing import CanIface
+
+    try:
+        CanIface(interface)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    if taken.setdefault(interface, bus) != bus:
+        raise ConfigurationError(
+            f"{where}: {interface!r} is the interface of {taken[interface]!r} too; each bus has an interface of its own"
+        )
 
 
 # req: REQ_8152

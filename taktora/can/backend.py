@@ -26,7 +26,9 @@ class CanRequest:
         interface: Network interface named by the bench file, if it names one.
         machine_interface: Network interface of the real machine, as the machine file says; a World passes it over.
         bitrate: Bit/s of the bus.
+        data_bitrate: Bit/s of the data phase; None: the bus carries no CAN FD.
         simulated: The bench file says that the bus is simulated.
+        acknowledge: A simulated listener acknowledges what no other node does.
         replay: Recording to put on a simulated bus.
         replay_channel: Channel of the recording to take; None takes all.
         sends: Identifiers ``(can_id, is_extended)`` that the application sends itself.
@@ -38,7 +40,9 @@ class CanRequest:
     interface: str | None = None
     machine_interface: str | None = None
     bitrate: int = 500_000
+    data_bitrate: int | None = None
     simulated: bool = False
+    acknowledge: bool = False
     replay: Path | None = None
     replay_channel: str | None = None
     sends: tuple[tuple[int, bool], ...] = ()
@@ -49,15 +53,20 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     """Return the SocketCAN interface that stands behind ``request.bus``.
 
     Raises:
-        ConfigurationError: the bench says simulated, or nobody names an interface.
+        ConfigurationError: the bench says simulated, nobody names an interface, or the interface runs at another bit
+            rate than the machine file says.
     """
+    from taktora.can.linkinfo import misfit, read_link
     from taktora.can.socketcan import SocketCanInterface
 
-    if request.simulated or request.replay is not None:
+    if request.simulated or request.acknowledge or request.replay is not None:
         msg = f"CAN bus {request.bus!r} is simulated by the bench file, this run is on the wall clock: use --world sim"
         raise ConfigurationError(f'{msg}, or name an interface: [can.{request.bus}] interface = "can0"')
     name = request.interface or request.machine_interface
     if name is None:
         msg = f"CAN bus {request.bus!r}: neither bench nor machine file names an interface"
         raise ConfigurationError(f'{msg}; write [can.{request.bus}] interface = "can0" into a bench file')
+    link = read_link(name)
+    if link is not None and (fault := misfit(link, request.bitrate, request.data_bitrate)):
+        raise ConfigurationError(f"CAN bus {request.bus!r}: {fault}")
     return SocketCanInterface(name, runtime.clock)

@@ -31,6 +31,9 @@ __all__ = ["Dbc", "DbcCodec", "DbcMessage", "DbcSignal", "load_dbc"]
 
 T = TypeVar("T")
 
+_CLASSICAL_MAX_BYTES: Final = 8
+_FD_STEPS_BYTES: Final = (8, 12, 16, 20, 24, 32, 48, 64)
+"""From 8 bytes on a frame of CAN FD has one of these lengths; a message between two is padded to the next."""
 _FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 
 
@@ -128,6 +131,15 @@ class DbcMessage:
     senders: tuple[str, ...]
     signals: tuple[DbcSignal, ...]
     source: str
+    is_fd: bool = False
+    """A message of CAN FD: its VFrameFormat says so, or it is longer than 8 bytes."""
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Data bytes of the frame that carries it: its own, in CAN FD the next length that there is."""
+        if not self.is_fd or self.length_bytes <= _CLASSICAL_MAX_BYTES:
+            return self.length_bytes
+        return next(step for step in _FD_STEPS_BYTES if step >= self.length_bytes)
 
     @cached_property
     def type(self) -> type[Any]:
@@ -371,16 +383,19 @@ class DbcCodec:
         return len(payload)
 
     def decode(self, type: type[T], view: memoryview) -> T:  # noqa: A002 - the seam's word
-        """Build a ``type`` from exactly the bytes the DBC states."""
+        """Build a ``type`` from exactly the bytes the DBC states; what pads a frame of CAN FD is passed over."""
         binding = self._bindings.get(type) or self._bound(type)
         if binding is None:
             return self._other(type).decode(type, view)
-        if len(view) != binding.message.length_bytes:
-            raise CodecError(self.format_name, _length_text(binding.message, len(view)))
+        message = binding.message
+        if len(view) != message.length_bytes:
+            if len(view) != message.frame_bytes:
+                raise CodecError(self.format_name, _length_text(message, len(view)))
+            view = view[: message.length_bytes]
         try:
             value: T = binding.decode(view.tobytes())
         except (ValueError, TypeError) as error:
-            raise CodecError(self.format_name, f"message {binding.message.name}: {error}") from error
+            raise CodecError(self.format_name, f"message {message.name}: {error}") from error
         return value
 
     def _bound(self, cls: type[Any]) -> _Binding | None:
@@ -481,6 +496,10 @@ def _refuse_twins(source: Path, messages: Sequence[DbcMessage]) -> None:
 def _message(message: Any, source: str) -> DbcMessage:
     if message.is_container:
         raise ConfigurationError(f"DBC {source}: message {message.name} is a container; they are not supported")
+    if message.length > _FD_STEPS_BYTES[-1]:
+        raise ConfigurationError(
+            f"DBC {source}: message {message.name} has {message.length} bytes; a CAN FD frame carries 64 at most"
+        )
     ordered = _multiplexers_first(message.signals)
     return DbcMessage(
         name=message.name,
@@ -491,6 +510,7 @@ def _message(message: Any, source: str) -> DbcMessage:
         senders=tuple(message.senders),
         signals=tuple(_signal(signal, message, source) for signal in ordered),
         source=source,
+        is_fd=message.is_fd or message.length > _CLASSICAL_MAX_BYTES,
     )
 
 

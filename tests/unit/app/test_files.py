@@ -60,7 +60,7 @@ def test_machine_file_names_the_buses(tmp_path: Path) -> None:
         pytest.param(
             5,
             "machine: a\ncan:\n  w: {}\n  v:\n    bitrat: 5\n",
-            r"can\.v: Object contains unknown field `bitrat` \(did you mean bitrate\?\)",
+            r"can\.v: Object contains unknown field `bitrat` \(did you mean bitrate",
             id="field-of-a-bus",
         ),
         pytest.param(2, "machine: a\ncan: {v: 3}\n", r"can\.v: Expected `object`, got `int`, found 3", id="no-bus"),
@@ -77,6 +77,30 @@ def test_machine_file_names_the_buses(tmp_path: Path) -> None:
         ),
         pytest.param(
             2, "machine: a\ncan: {v: {dbc: .}}\n", r"can\.v\.dbc names '\.'.*: is a folder", id="dbc-is-a-folder"
+        ),
+        pytest.param(
+            4,
+            "machine: a\ncan:\n  v:\n    interface: can 0\n",
+            r"can\.v\.interface: CAN interface name 'can 0' has ' ' at position 3; allowed are printable ASCII",
+            id="no-interface-name",
+        ),
+        pytest.param(
+            4,
+            "machine: a\ncan:\n  w: {interface: can0}\n  v: {interface: can0}\n",
+            r"can\.v\.interface: 'can0' is the interface of 'w' too; each bus has an interface of its own",
+            id="one-interface-twice",
+        ),
+        pytest.param(
+            4,
+            "machine: a\ncan:\n  v:\n    data_bitrate: 250000\n",
+            r"can\.v\.data_bitrate is 250000, below the bitrate 500000; the data phase",
+            id="slow-data-phase",
+        ),
+        pytest.param(
+            4,
+            "machine: a\ncan:\n  v:\n    data_bitrate: 12000000\n",
+            r"can\.v\.data_bitrate: Expected `int` <= 8000000, found 12000000",
+            id="data-rate-range",
         ),
     ],
 )
@@ -210,6 +234,8 @@ def test_an_unknown_bus_is_answered_with_the_nearest() -> None:
             r"can.vehicle: .*unknown field `simulate` \(did you mean simulated\?\)",
             id="unknown-field",
         ),
+        pytest.param('[can.vehicle]\nacknowledge = true\ninterface = "can0"\n', "keep one of both", id="listener"),
+        pytest.param('[can.vehicle]\ninterface = "a/b"\n', "interface name 'a/b' has '/' at position 1", id="name"),
         pytest.param("[can.vehicle\n", "line 1", id="syntax"),
     ],
 )

@@ -334,3 +334,63 @@ def test_an_identifier_used_twice_is_named_though_the_texts_of_its_values_have_n
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.dbc: No such file"):
         load_dbc(tmp_path / "none.dbc")
+
+
+_FD_TEXT = """VERSION ""
+
+BU_: Radar Fusion
+
+BO_ 1024 Track: 22 Radar
+ SG_ Range : 0|16@1+ (0.1,0) [0|6000] "m" Fusion
+ SG_ Far : 167|16@0+ (1,0) [0|65535] "" Fusion
+
+BO_ 1025 Short: 4 Radar
+ SG_ Level : 0|8@1+ (1,0) [0|255] "" Fusion
+
+BO_ 1026 Old: 4 Radar
+ SG_ Level : 0|8@1+ (1,0) [0|255] "" Fusion
+
+BA_DEF_ BO_ "VFrameFormat" ENUM "StandardCAN","ExtendedCAN","reserved","J1939PG","StandardCAN_FD","ExtendedCAN_FD";
+BA_DEF_DEF_ "VFrameFormat" "StandardCAN";
+BA_ "VFrameFormat" BO_ 1025 4;
+"""
+
+
+@pytest.fixture
+def radar(tmp_path: Path) -> Dbc:
+    path = tmp_path / "radar.dbc"
+    path.write_text(_FD_TEXT, encoding="cp1252")
+    return load_dbc(path)
+
+
+@pytest.mark.verifies("REQ_0611")
+def test_messages_of_can_fd_are_known_by_length_or_frame_format(radar: Dbc) -> None:
+    facts = {message.name: (message.is_fd, message.frame_bytes) for message in radar.messages}
+
+    assert facts == {"Track": (True, 24), "Short": (True, 4), "Old": (False, 4)}
+
+
+@pytest.mark.verifies("REQ_0613", "REQ_0610")
+@pytest.mark.parametrize(("found_bytes", "is_taken"), [(21, False), (22, True), (23, False), (24, True), (32, False)])
+def test_the_padding_of_an_fd_frame_is_passed_over_and_no_other_length_is(
+    radar: Dbc, found_bytes: int, is_taken: bool
+) -> None:
+    codec, track = DbcCodec(radar), radar.Track(Range=123.4, Far=513)
+    frame = bytearray(64)
+    assert codec.encode_into(track, memoryview(frame)) == 22
+
+    view = memoryview(frame)[:found_bytes]
+    if is_taken:
+        assert codec.decode(radar.Track, view) == track
+    else:
+        with pytest.raises(CodecError, match=rf"Track .*: the frame has {found_bytes} bytes, expected 22; it is"):
+            codec.decode(radar.Track, view)
+
+
+@pytest.mark.verifies("REQ_0612")
+def test_a_message_longer_than_any_frame_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.dbc"
+    path.write_text(_FD_TEXT.replace("Track: 22", "Track: 65"), encoding="cp1252")
+
+    with pytest.raises(ConfigurationError, match="message Track has 65 bytes; a CAN FD frame carries 64 at most"):
+        load_dbc(path)
