@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from types import CodeType, FrameType
 from typing import Any, Final
 
-__all__ = ["here", "line_of", "place_of", "setting_place"]
+from taktora.errors import ConfigurationError
+
+__all__ = ["declared_at", "here", "line_of", "place_of", "setting_place"]
 
 _OWN: Final = frozenset({"taktora", "taktora_sim", "taktora_hil"})
 
@@ -32,6 +35,16 @@ def here() -> str:
     while frame is not None and not _is_application(frame):
         frame = frame.f_back
     return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+# req: REQ_8510
+@contextmanager
+def declared_at(place: str) -> Iterator[None]:
+    """Have a :class:`ConfigurationError` of what is done inside begin with ``place``, where that is known."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}" if place else str(error)) from error
 
 
 # req: REQ_8510

@@ -20,10 +20,11 @@ from taktora.ethercat.resolve import resolve, routing_of, unmapped_gaps
 from taktora.ethercat.slice_codec import SliceCodec
 from taktora.ethercat.typed import TypedImage
 from taktora.executor import Context, CycleSource, ExecutableItem, TriggerDeclarer
-from taktora.places import setting_place
+from taktora.places import declared_at, setting_place
 
 if TYPE_CHECKING:
     from taktora.app.bound import BoundApp
+    from taktora.app.handles import Reader, Writer
     from taktora.connector.feed import Subscription
     from taktora.ethercat.driver import Emergency
     from taktora.ethercat.entries import Direction
@@ -52,7 +53,9 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
     backing = bound.bench.ethercat.get(bus.name, EthercatBacking())
     options = EthercatConnectorOptions.of_plan(resolve(spec))
     images = [_image(bus, device, spec, options) for device in bus.devices.values()]
-    channels = {channel: _channel(bus, channel, spec) for channel in (*bus.readers, *bus.writers)}
+    channels = {
+        name: _channel(bus, name, spec, handle) for name, handle in (*bus.readers.items(), *bus.writers.items())
+    }
     overlapping = [channel_name(bus.name, each.name) for each in spec.channels if each.allow_overlap]
     connector: EthercatConnector[SliceCodec]
     if backing.gateway == "separate":
@@ -132,10 +135,8 @@ class _Image(NamedTuple):
 def _image(
     bus: EthercatBus, device: Device[Any, Any], spec: EthercatBusSpec, options: EthercatConnectorOptions
 ) -> _Image:
-    try:
+    with declared_at(device.declared_at):
         return _fitting_image(bus, device, spec, options)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{device.declared_at}: {error}" if device.declared_at else str(error)) from error
 
 
 def _fitting_image(
@@ -169,7 +170,12 @@ def _typed(
     return TypedImage(record, entries, bits, f"{what} of {bus.name}.{device.label}")
 
 
-def _channel(bus: EthercatBus, name: str, spec: EthercatBusSpec) -> ChannelSpec:
+def _channel(bus: EthercatBus, name: str, spec: EthercatBusSpec, handle: Reader[Any] | Writer[Any]) -> ChannelSpec:
+    with declared_at(handle.declared_at):
+        return _fitting_channel(bus, name, spec)
+
+
+def _fitting_channel(bus: EthercatBus, name: str, spec: EthercatBusSpec) -> ChannelSpec:
     channels = {channel.name: channel for channel in spec.channels}
     if name not in channels:
         raise ConfigurationError(f"bus {bus.name!r} has no channel {name!r}; {nearest(name, list(channels))}")

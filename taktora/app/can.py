@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taktora.app.bench import CanBacking
 from taktora.can import (
@@ -19,10 +19,12 @@ from taktora.can import (
 )
 from taktora.can.backend import CanRequest
 from taktora.errors import ConfigurationError
+from taktora.places import declared_at
 
 if TYPE_CHECKING:
     from taktora.app.app import CanBus
     from taktora.app.bound import BoundApp
+    from taktora.app.handles import Writer
     from taktora.codec.dbc import DbcCodec, DbcMessage
     from taktora.connector import ChannelDescriptor
 
@@ -64,10 +66,12 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
     bus.connector = connector
     bound.dbcs[bus.name] = messages.dbc
     for reader, message in bus.readers:
-        descriptor, value_type = messages.resolve(reader.name, message)
+        with declared_at(reader.declared_at):
+            descriptor, value_type = messages.resolve(reader.name, message)
         reader.attach(connector.create_reader(descriptor, value_type), runtime.recorder)
     for writer, message in bus.writers:
-        descriptor, value_type = messages.resolve(writer.name, message)
+        with declared_at(writer.declared_at):
+            descriptor, value_type = messages.resolve(writer.name, message)
         writer.attach(connector.create_writer(descriptor, value_type))
     return connector
 
@@ -86,7 +90,7 @@ class _Messages:
         self._carries_fd = carries_fd
         self.dbc = load_dbc(dbc_path)
         self.codec = DbcCodec(self.dbc)
-        self.sent = tuple((found.can_id, found.is_extended) for found in map(self._find, (m for _, m in bus.writers)))
+        self.sent = tuple(self._sent(writer, message) for writer, message in bus.writers)
         """Identifiers that the application sends."""
         self.senders = self.dbc.senders()
         """Identifiers by the node that sends them."""
@@ -101,6 +105,11 @@ class _Messages:
                 raise ConfigurationError(f"{msg} data_bitrate; write for example 'data_bitrate: 2000000' for it")
             routing = replace(routing, kind=CanFrameKind.FD, fd_flags=CanFdFlags.BRS)
         return can_channel(channel, routing), found.type if isinstance(message, str) else message
+
+    def _sent(self, writer: Writer[Any], message: type | str) -> tuple[int, bool]:
+        with declared_at(writer.declared_at):
+            found = self._find(message)
+        return found.can_id, found.is_extended
 
     def _find(self, message: type | str) -> DbcMessage:
         if not isinstance(message, str):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from taktora.codec import Codec
 from taktora.connector import ChannelReader, ChannelWriter, SendOutcome
 from taktora.errors import BackPressure, CodecError, ConfigurationError, LinkDown
+from taktora.places import here
 
 if TYPE_CHECKING:
     from taktora.recording import Recorder
@@ -22,6 +23,8 @@ class _Handle(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.declared_at = here()
+        """Where the application has declared it, as ``app.py:12``; empty if nobody knows."""
         self._port: T | None = None
 
     @property

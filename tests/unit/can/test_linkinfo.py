@@ -103,6 +103,6 @@ def test_an_application_refuses_an_interface_that_runs_at_another_bit_rate(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
     request = CanRequest(bus="vehicle", node="app", interface="can0", bitrate=125_000)
-    with closing(Runtime.system("inprocess")) as runtime:
-        with pytest.raises(ConfigurationError, match=r"CAN bus 'vehicle': can0 runs at 500000"):
-            make_interface(runtime, request)
+    wrong_rate = pytest.raises(ConfigurationError, match=r"CAN bus 'vehicle': can0 runs at 500000")
+    with closing(Runtime.system("inprocess")) as runtime, wrong_rate:
+        make_interface(runtime, request)

@@ -1,0 +1,69 @@
+"""CAN buses of an App: what is declared is checked against machine file and DBC before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taktora.app import App
+from taktora.can import CanConnector, CanFdFlags, CanFrameKind
+from taktora.errors import ConfigurationError
+from taktora_sim.world import World
+
+_DBC = """VERSION ""
+
+BU_: Radar Fusion
+
+BO_ 1024 Track: 22 Radar
+ SG_ Range : 0|16@1+ (0.1,0) [0|6000] "m" Fusion
+
+BO_ 257 Speed: 8 Radar
+ SG_ Value : 0|16@1+ (0.1,0) [0|6000] "m/s" Fusion
+"""
+
+
+def _machine(folder: Path, bus: str) -> Path:
+    (folder / "radar.dbc").write_text(_DBC, encoding="ascii")
+    path = folder / "machine.yaml"
+    path.write_text(f"machine: car\ncan:\n  front: {bus}\n", encoding="ascii")
+    return path
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_0612")
+@pytest.mark.parametrize("end", ["reader", "writer"])
+def test_an_unknown_message_is_told_with_the_line_that_asks_for_it(tmp_path: Path, end: str) -> None:
+    app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc}"))
+    declare = getattr(app.can("front"), end)
+    declare("Trakc")
+
+    with World(1) as world, pytest.raises(ConfigurationError, match=r"^test_can\.py:\d+: .*radar\.dbc: no message 'Tr"):
+        app.bind(world.runtime)
+
+
+@pytest.mark.verifies("REQ_0612", "REQ_8510")
+def test_a_message_of_can_fd_needs_a_bus_of_can_fd(tmp_path: Path) -> None:
+    app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc}"))
+    app.can("front").reader("Track")
+
+    said = (
+        r"^test_can\.py:\d+: CAN bus 'front': message Track \(400, 22 bytes\) is one of CAN FD, .*'data_bitrate: 2000"
+    )
+    with World(1) as world, pytest.raises(ConfigurationError, match=said):
+        app.bind(world.runtime)
+
+
+@pytest.mark.verifies("REQ_0611", "REQ_0640")
+def test_the_kind_of_a_channel_follows_from_the_dbc(tmp_path: Path) -> None:
+    app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc, data_bitrate: 2000000}"))
+    bus = app.can("front")
+    bus.reader("Track")
+    bus.reader("Speed")
+
+    with World(1) as world, app.bind(world.runtime):
+        assert isinstance(bus.connector, CanConnector)
+        channels = bus.connector.driver("front").link.inbound_channels.entries
+        assert [(channel.routing.kind, channel.routing.fd_flags) for channel in channels] == [
+            (CanFrameKind.FD, CanFdFlags.BRS),
+            (CanFrameKind.CLASSICAL, CanFdFlags.NONE),
+        ]
