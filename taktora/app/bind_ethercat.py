@@ -53,9 +53,8 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
     backing = bound.bench.ethercat.get(bus.name, EthercatBacking())
     options = EthercatConnectorOptions.of_plan(resolve(spec))
     images = [_image(bus, device, spec, options) for device in bus.devices.values()]
-    channels = {
-        name: _channel(bus, name, spec, handle) for name, handle in (*bus.readers.items(), *bus.writers.items())
-    }
+    handles: dict[str, Reader[Any] | Writer[Any]] = {**bus.readers, **bus.writers}
+    channels = {name: _channel(bus, name, spec, handle) for name, handle in handles.items()}
     overlapping = [channel_name(bus.name, each.name) for each in spec.channels if each.allow_overlap]
     connector: EthercatConnector[SliceCodec]
     if backing.gateway == "separate":

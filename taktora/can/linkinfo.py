@@ -1,7 +1,7 @@
 """What the system says of a CAN interface: bit rates, sample point, restart-ms, state; it changes nothing.
 
-Asked of ``ip -details -json link show`` (iproute2), which reads netlink: bit timing is nowhere else. A virtual interface
-has none, and where there is no ``ip`` or no such interface nothing is known.
+Asked of ``ip -details -json link show`` (iproute2), which reads netlink: bit timing is nowhere else. A virtual
+interface has none, and where there is no ``ip`` or no such interface nothing is known.
 """
 
 from __future__ import annotations

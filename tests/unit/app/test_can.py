@@ -46,9 +46,7 @@ def test_a_message_of_can_fd_needs_a_bus_of_can_fd(tmp_path: Path) -> None:
     app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc}"))
     app.can("front").reader("Track")
 
-    said = (
-        r"^test_can\.py:\d+: CAN bus 'front': message Track \(400, 22 bytes\) is one of CAN FD, .*'data_bitrate: 2000"
-    )
+    said = r"^test_can\.py:\d+: CAN bus 'front': message Track \(400, 22 bytes\) is one of CAN FD, .*'data_bitrate: "
     with World(1) as world, pytest.raises(ConfigurationError, match=said):
         app.bind(world.runtime)
 
