@@ -60,6 +60,8 @@ class DbcSignal(NamedTuple):
     choices: Mapping[int, str]
     multiplexer: str | None
     present_at: frozenset[int]
+    start_raw: float | None = None
+    """GenSigStartValue, raw and unchecked; None where the DBC has none."""
 
     @property
     def is_integer(self) -> bool:
@@ -133,6 +135,10 @@ class DbcMessage:
     source: str
     is_fd: bool = False
     """A message of CAN FD: its VFrameFormat says so, or it is longer than 8 bytes."""
+    is_brs: bool = True
+    """CANFD_BRS: the data of a CAN FD frame go at the data bit rate; without the attribute they do."""
+    send_type: str = ""
+    """GenMsgSendType as the DBC spells it, for example ``cyclic``; empty where it has none."""
 
     @cached_property
     def frame_bytes(self) -> int:
@@ -511,7 +517,19 @@ def _message(message: Any, source: str) -> DbcMessage:
         signals=tuple(_signal(signal, message, source) for signal in ordered),
         source=source,
         is_fd=message.is_fd or message.length > _CLASSICAL_MAX_BYTES,
+        is_brs=str(_attribute(message, "CANFD_BRS", "1")) != "0",
+        send_type=message.send_type or "",
     )
+
+
+def _attribute(message: Any, name: str, default: object) -> object:
+    """Return an attribute of a message: its own, or the one all messages have unless they say otherwise."""
+    if message.dbc is None:
+        return default
+    if name in message.dbc.attributes:
+        return message.dbc.attributes[name].value
+    definition = message.dbc.attribute_definitions.get(name)
+    return default if definition is None or definition.default_value is None else definition.default_value
 
 
 def _multiplexers_first(signals: Sequence[Any]) -> list[Any]:
@@ -547,6 +565,7 @@ def _signal(signal: Any, message: Any, source: str) -> DbcSignal:
         choices={int(raw): str(text) for raw, text in (signal.choices or {}).items()},
         multiplexer=signal.multiplexer_signal,
         present_at=frozenset(signal.multiplexer_ids or ()),
+        start_raw=signal.raw_initial,
     )
 
 

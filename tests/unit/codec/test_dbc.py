@@ -394,3 +394,44 @@ def test_a_message_longer_than_any_frame_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="message Track has 65 bytes; a CAN FD frame carries 64 at most"):
         load_dbc(path)
+
+
+_ATTRIBUTES_TEXT = """VERSION "1"
+
+BU_: BMS VCU
+
+BO_ 384 Pack: 8 BMS
+ SG_ Voltage : 0|16@1+ (0.1,0) [0|1000] "V" VCU
+ SG_ Current : 16|8@1- (1,-40) [0|0] "A" VCU
+ SG_ Energy : 32|32@1- (1,0) [0|0] "J" VCU
+
+BO_ 385 Track: 12 VCU
+ SG_ Range : 0|16@1+ (1,0) [0|0] "m" BMS
+
+BA_DEF_ BO_ "GenMsgSendType" ENUM "cyclic","spontaneous";
+BA_DEF_ BO_ "CANFD_BRS" ENUM "0","1";
+BA_DEF_ SG_ "GenSigStartValue" FLOAT -1000000 100000000;
+BA_DEF_DEF_ "GenMsgSendType" "cyclic";
+BA_DEF_DEF_ "CANFD_BRS" "1";
+BA_DEF_DEF_ "GenSigStartValue" 0;
+BA_ "GenMsgSendType" BO_ 385 1;
+BA_ "CANFD_BRS" BO_ 385 0;
+BA_ "GenSigStartValue" SG_ 384 Voltage 4000;
+BA_ "GenSigStartValue" SG_ 384 Current -5;
+BA_ "GenSigStartValue" SG_ 384 Energy 1.5;
+SIG_VALTYPE_ 384 Energy : 1;
+"""
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_what_a_rest_bus_needs_is_read_from_the_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "rest.dbc"
+    path.write_text(_ATTRIBUTES_TEXT, encoding="cp1252")
+
+    pack, track = load_dbc(path).messages
+
+    assert [(message.send_type, message.is_brs) for message in (pack, track)] == [
+        ("cyclic", True),
+        ("spontaneous", False),
+    ]
+    assert [signal.start_raw for signal in (*pack.signals, *track.signals)] == [4000, -5, 1.5, None]
