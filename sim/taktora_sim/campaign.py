@@ -113,8 +113,9 @@ def _draw_value(stream: Stream, param: Param) -> ParamValue:
         return param.default if param.default is not None else ""
     if param.default is not None and param.low is None and param.high is None:
         return param.default
-    low = param.low if param.low is not None else 0
-    high = param.high if param.high is not None else low + _UNBOUNDED
+    low, high = param.drawn or (param.low, param.high)
+    low = low if low is not None else 0
+    high = high if high is not None else low + _UNBOUNDED
     if param.type is int:
         return stream.integer(int(low), int(high))
     return round(stream.uniform(low, high), 6)

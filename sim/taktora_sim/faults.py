@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from string import Formatter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from simpy.events import URGENT
 
@@ -48,6 +48,8 @@ class Param:
         high: Largest number, likewise.
         choices: The values allowed, if only some are.
         unit: For people; with ``"ns"`` a plan may say ``"250ms"``.
+        drawn: Smallest and largest number that a campaign draws, where that is less than what is allowed.
+        check: Called with a value of the right type; raises ``ValueError`` that says what is expected.
     """
 
     type: type[ParamValue] = int
@@ -56,6 +58,8 @@ class Param:
     high: float | None = None
     choices: tuple[ParamValue, ...] = ()
     unit: str = ""
+    drawn: tuple[float, float] | None = None
+    check: Callable[[Any], object] | None = None
 
     def accept(self, value: ParamValue) -> ParamValue:
         """Return ``value`` as the component gets it.
@@ -73,6 +77,12 @@ class Param:
         if not self._allows(value):
             msg = f"is {value!r}, expected {self.expected()}"
             raise ValueError(msg)
+        if self.check is not None:
+            try:
+                self.check(value)
+            except ValueError as error:
+                msg = f"is {value!r}, expected {error}"
+                raise ValueError(msg) from error
         return value
 
     def expected(self) -> str:

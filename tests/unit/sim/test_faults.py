@@ -382,6 +382,29 @@ def test_every_drawn_plan_is_valid_and_within_the_campaign(seed: int) -> None:
         assert FaultPlan.parse(plan.to_toml()) == plan
 
 
+@given(st.integers(0, 10**9))
+@pytest.mark.verifies("REQ_8008")
+def test_a_campaign_draws_within_what_a_parameter_says_is_worth_drawing(seed: int) -> None:
+    kind = FaultKind(print, params={"every": Param(int, 1, 1, 1_000_000, drawn=(1, 4))})
+
+    plan = draw_plan(seed, catalogue={"bus/sender": {"loss": kind}})
+
+    assert all(1 <= int(fault.parameters["every"]) <= 4 for fault in plan.entries)
+
+
+@pytest.mark.verifies("REQ_8007")
+def test_a_parameter_with_a_check_of_its_own_is_refused_in_the_words_of_the_check() -> None:
+    def is_even(value: int) -> None:
+        if value % 2:
+            raise ValueError("an even number")
+
+    kind = FaultKind(print, params={"level": Param(int, 0, check=is_even)})
+
+    assert kind.complete({"level": 4}) == {"level": 4}
+    with pytest.raises(ValueError, match="parameter 'level' is 5, expected an even number"):
+        kind.complete({"level": 5})
+
+
 @pytest.mark.verifies("REQ_8008")
 def test_the_run_takes_its_faults_from_the_plan_alone() -> None:
     def run(seed: int, plan: FaultPlan | None) -> list[tuple[int, str]]:
