@@ -16,6 +16,7 @@ from simpy.events import NORMAL, URGENT, EventPriority
 
 from taktora.duration import advise_ns
 from taktora_sim.faults import FaultBoard, FaultPlan
+from taktora_sim.foreign import Foreign, as_current, current_world
 from taktora_sim.streams import Stream, StreamEntropy
 from taktora_sim.trace import Trace
 
@@ -201,6 +202,31 @@ class World:
         self.faults = FaultBoard(self, plan)
         for tell in on_new_world:
             tell(self)
+
+    # req: REQ_8203
+    @staticmethod
+    def current() -> World | None:
+        """Return the World that a foreign program finds when it names none: see :meth:`as_current`."""
+        return current_world()
+
+    def as_current(self) -> AbstractContextManager[World]:
+        """Make this the current World while the ``with`` block lasts; blocks may be nested, the innermost counts."""
+        return as_current(self)
+
+    @cached_property
+    def foreign(self) -> Foreign:
+        """How programs of other people wait in this World."""
+        return Foreign(self)
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether an event of this World is under way."""
+        return self._stepping
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
 
     @property
     def next_due_ns(self) -> int | None:

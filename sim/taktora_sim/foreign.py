@@ -1,0 +1,145 @@
+"""Programs of other people inside a World: which World they find, and the one wait in which virtual time passes.
+
+A single-threaded program needs ``World.as_current`` only: where it waits (:meth:`Foreign.block`), the World is stepped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from taktora.errors import TaktoraError
+
+if TYPE_CHECKING:
+    from taktora_sim.world import World
+
+__all__ = ["POLLS", "POLL_NS", "Foreign", "ForeignDeadlock", "ForeignError", "as_current", "current_world"]
+
+POLLS: Final = 10_000
+"""Polls in a row (waits of no length, readings of the clock) that cost no virtual time."""
+
+POLL_NS: Final = 100_000
+"""Virtual time that each further poll takes in ns, so that a loop which only looks at the clock comes to an end."""
+
+
+class ForeignError(TaktoraError, RuntimeError):
+    """A foreign program cannot go on in the World as it is used; the message says what to do."""
+
+
+class ForeignDeadlock(ForeignError):
+    """Everything foreign waits, and nothing that could still happen in the World will ever end that."""
+
+
+_current: Final[list[tuple[World, int]]] = []
+"""The Worlds that are current, innermost last, each with the thread that made it so."""
+
+
+def current_world() -> World | None:
+    """Return the innermost World that is current in this process, or None."""
+    return _current[-1][0] if _current else None
+
+
+@contextmanager
+def as_current(world: World) -> Iterator[World]:
+    """Make ``world`` the current one while the ``with`` block lasts.
+
+    Raises:
+        ForeignError: the World is closed or is just stepping, another thread has a current World, or the block ends
+            out of order.
+    """
+    _refuse(world)
+    entry = (world, threading.get_ident())
+    _current.append(entry)
+    try:
+        yield world
+    finally:
+        if _current[-1] is not entry:
+            _current.remove(entry)
+            msg = f"World {world.name!r} stops being current before one that became so later; end the blocks inside out"
+            raise ForeignError(msg)
+        _current.pop()
+
+
+def _refuse(world: World) -> None:
+    if world.is_closed:
+        msg = f"World {world.name!r} is closed and cannot become current; make a new one"
+        raise ForeignError(msg)
+    if world.is_stepping:
+        msg = f"World {world.name!r} is stepping: an item cannot make it current; do so before the World is run"
+        raise ForeignError(msg)
+    if _current and _current[-1][1] != threading.get_ident():
+        msg = (
+            f"World {_current[-1][0].name!r} was made current by another thread, so {world.name!r} cannot become "
+            f"current in {threading.current_thread().name!r}; a process has one current World: end that block first"
+        )
+        raise ForeignError(msg)
+
+
+# req: REQ_8203
+class Foreign:
+    """What foreign programs do with their World: they wait."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._polls = 0
+        self._thread = 0
+
+    def block(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
+        """Wait in virtual time until ``ready()`` holds; return whether it does.
+
+        The World is stepped by whoever waits. ``ready`` is asked before each event, and must be cheap and without
+        effects.
+
+        Args:
+            ready: What is waited for.
+            timeout_ns: Longest wait, 0 or below to only look; None waits as long as it takes.
+
+        Raises:
+            ForeignError: called inside an item, or by a thread that the World does not know.
+            ForeignDeadlock: ``timeout_ns`` is None and nothing is left to do in the World.
+        """
+        if ready():
+            return True
+        if timeout_ns is not None and timeout_ns <= 0:
+            self._poll()
+            return False
+        self._polls = 0
+        return self._step(ready, timeout_ns)
+
+    def _poll(self) -> None:
+        """Count a look; a loop of nothing but looks is given time."""
+        self._polls += 1
+        if self._polls > POLLS and not self._world.is_stepping:
+            self._step(lambda: False, POLL_NS)
+
+    def _step(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
+        self._refuse_strangers()
+        if self._world.is_stepping:
+            msg = (
+                "a foreign program waits inside an item or a model: virtual time cannot pass there; wait with timeout "
+                "0 there, or move the waiting part into the main program"
+            )
+            raise ForeignError(msg)
+        if self._world.run_until(ready, timeout_ns):
+            return True
+        if timeout_ns is None:
+            msg = (
+                f"a foreign program waits for ever at {self._world.now_ns()} ns: nothing is left to do in World "
+                f"{self._world.name!r}; start what it waits for before, or give the wait a timeout"
+            )
+            raise ForeignDeadlock(msg)
+        return False
+
+    def _refuse_strangers(self) -> None:
+        """Refuse a second thread: two that step one World would race."""
+        me = threading.get_ident()
+        owner = next((thread for world, thread in reversed(_current) if world is self._world), self._thread)
+        if owner not in (0, me):
+            msg = (
+                f"thread {threading.current_thread().name!r} waits in World {self._world.name!r}, which another thread "
+                "steps; run programs with threads inside 'with world.foreign_threads():'"
+            )
+            raise ForeignError(msg)
+        self._thread = me
