@@ -38,7 +38,7 @@ from taktora.connector.host import (
     ConnectorHost,
     ConnectorHostBuilder,
 )
-from taktora.connector.link import InboundChannel, Link, LinkDriver, LinkOptions, OutboundChannel
+from taktora.connector.link import PROOF, InboundChannel, Link, LinkDriver, LinkOptions, OutboundChannel, Proof
 from taktora.connector.logs import LoggingAdapter
 from taktora.connector.reader import ChannelReader, RecvEnvelope
 from taktora.connector.reconnect import EXHAUSTED, ExponentialBackoff, RandomSource, ReconnectPolicy
@@ -52,6 +52,7 @@ __all__ = [
     "DRAIN_BUDGET_S",
     "EXHAUSTED",
     "LEGAL_TRANSITIONS",
+    "PROOF",
     "ChannelDescriptor",
     "ChannelReader",
     "ChannelRegistry",
@@ -91,6 +92,7 @@ __all__ = [
     "OutboundBridge",
     "OutboundChannel",
     "OutboundItem",
+    "Proof",
     "RandomSource",
     "ReconnectPolicy",
     "RecvEnvelope",

@@ -30,17 +30,22 @@ def worst_of(endpoints: Iterable[tuple[str, ConnectorHealth]]) -> ConnectorHealt
     """Return the health of a connector with these (name, health) endpoints.
 
     All Up, or Up and Connecting mixed: Up. Any Degraded, or some Down beside one that is Up: Degraded. All Down: Down.
-    None Up and none Degraded: Connecting. The reason is the worst endpoint's own; a plain text gets its name in front.
+    None Up and none Degraded: Connecting. One that is Connecting and has a reason counts as Down beside one that is Up.
+    The reason is the worst endpoint's own; a plain text gets its name in front.
     """
     pairs = list(endpoints)
     kinds = {health.kind for _, health in pairs}
     if kinds == {ConnectorHealthKind.DOWN}:
         return _all_down(pairs)
-    if ConnectorHealthKind.DEGRADED in kinds or kinds >= {ConnectorHealthKind.UP, ConnectorHealthKind.DOWN}:
+    connecting = [health for _, health in pairs if isinstance(health, Connecting)]
+    has_reason = any(health.reason is not None for health in connecting)
+    is_up, is_down = ConnectorHealthKind.UP in kinds, ConnectorHealthKind.DOWN in kinds
+    if ConnectorHealthKind.DEGRADED in kinds or (is_up and (is_down or has_reason)):
         return Degraded(_first_fault(pairs))
-    if ConnectorHealthKind.UP in kinds:
+    if is_up:
         return Up()
-    return Connecting(min((health.since_ns for _, health in pairs if isinstance(health, Connecting)), default=0))
+    reason = _first_fault(pairs) if has_reason else None
+    return Connecting(min((health.since_ns for health in connecting), default=0), reason)
 
 
 def _all_down(pairs: list[tuple[str, ConnectorHealth]]) -> Down:
@@ -51,11 +56,11 @@ def _all_down(pairs: list[tuple[str, ConnectorHealth]]) -> Down:
 
 
 def _first_fault(pairs: Iterable[tuple[str, ConnectorHealth]]) -> object:
-    """Down goes before Degraded; among equals the first endpoint speaks."""
+    """Down goes before Connecting in vain, and that before Degraded; among equals the first endpoint speaks."""
     pairs = list(pairs)
-    for kind in (Down, Degraded):
+    for kind in (Down, Connecting, Degraded):
         for name, health in pairs:
-            if isinstance(health, kind):
+            if isinstance(health, kind) and health.reason is not None:
                 return f"{name}: {health.reason}" if isinstance(health.reason, str) and name else health.reason
     return "connection lost"
 
@@ -88,7 +93,7 @@ class HealthAggregate:
         return self._endpoints[name]
 
     def move(self, target: ConnectorHealth, endpoint: str = "") -> bool:
-        """Move one endpoint; False (and nothing changed) if it is of that kind already.
+        """Move one endpoint; False if it is of that kind already, and then only its reason is the new one.
 
         Raises:
             IllegalTransition: the table of nine has no such move.
@@ -96,6 +101,9 @@ class HealthAggregate:
         with self._lock:
             source = self._endpoints[endpoint]
             if source.kind is target.kind:
+                if source != target:
+                    self._endpoints[endpoint] = target
+                    self._settle()
                 return False
             if (source.kind, target.kind) not in LEGAL_TRANSITIONS:
                 machine = f"health of {self.monitor.name!r} {endpoint}".rstrip()

@@ -46,9 +46,13 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """The stack is being brought up, since ``since_ns`` on the connector's monotonic clock."""
+    """The stack is being brought up, since ``since_ns`` on the connector's monotonic clock.
+
+    ``reason`` says why it may be in vain, where that is known: any value with a text form, None otherwise.
+    """
 
     since_ns: int
+    reason: object = None
     kind: ClassVar[ConnectorHealthKind] = ConnectorHealthKind.CONNECTING
 
 
@@ -170,6 +174,7 @@ class HealthMonitor:
     def settle(self, target: ConnectorHealth, lost: object = "connection lost") -> tuple[HealthEvent, ...]:
         """Reach ``target`` over legal moves and return their events; none if it is of the current kind.
 
+        Then it takes the place of the current one all the same: :attr:`current` has the reason that holds now.
         For callers that compute a state instead of following moves (aggregates). The table lacks three moves; they go
         over Connecting (from Down) or over Degraded with reason ``lost`` (from Up to Connecting).
         """
@@ -216,6 +221,7 @@ class HealthMonitor:
     def _walk(self, target: ConnectorHealth, lost: object) -> list[HealthEvent]:
         source = self._current
         if source.kind is target.kind:
+            self._current = target
             return []
         events = []
         if (source.kind, target.kind) not in LEGAL_TRANSITIONS:

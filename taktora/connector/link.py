@@ -28,13 +28,21 @@ from taktora.runtime import Runtime
 from taktora.transport.base import ListenerPort
 from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
 
-__all__ = ["InboundChannel", "Link", "LinkDriver", "LinkOptions", "OutboundChannel"]
+__all__ = ["PROOF", "InboundChannel", "Link", "LinkDriver", "LinkOptions", "OutboundChannel", "Proof"]
 
 R = TypeVar("R", bound=Routing)
 In = TypeVar("In")
 Out = TypeVar("Out")
 R_contra = TypeVar("R_contra", bound=Routing, contravariant=True)
 In_contra = TypeVar("In_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The connection has shown that it works by something that is no message: to be told with ``link.report``."""
+
+
+PROOF: Final = Proof()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,7 @@ class Link(Generic[R, In, Out]):
             f"outbound bridge of {place}", options.outbound_capacity, self.gate
         )
         self.inbound: Final[InboundBridge[In]] = InboundBridge(f"inbound bridge of {place}", options.inbound_capacity)
-        self.reports: Final[InboundBridge[ConnectorHealth]] = InboundBridge(f"health reports of {place}", 1024)
+        self.reports: Final[InboundBridge[ConnectorHealth | Proof]] = InboundBridge(f"health reports of {place}", 1024)
         self.room: Final = Wakeup(f"room in {place}")
         self.outbound_channels: Final[ChannelRegistry[OutboundChannel[R]]] = ChannelRegistry(connector)
         self.inbound_channels: Final[ChannelRegistry[InboundChannel[R]]] = ChannelRegistry(
@@ -172,6 +180,10 @@ class Link(Generic[R, In, Out]):
         self._clock = runtime.clock
         self._policy = policy
         self._proven = not options.up_on_traffic
+        self.doubt: object = None
+        """Why a connection that was opened may carry nothing: reason of Connecting; the driver's, until it is Up."""
+        self.sending_proves = True
+        """A message that the stack has taken proves Up, too; the driver's, until it is Up."""
         self.drops: Final = ChannelDrops()
         """Inbound messages that a full bridge has cost, by channel."""
         self.wanted_by: Callable[[In], Sequence[str]] = _nobody_in_particular
@@ -192,8 +204,8 @@ class Link(Generic[R, In, Out]):
             self.inbound.listener.notify()  # the drop is counted now
         return outcome
 
-    def report(self, health: ConnectorHealth) -> None:
-        """Take a change of the connection's state (any thread); the supervisor item acts on it."""
+    def report(self, health: ConnectorHealth | Proof) -> None:
+        """Take a change of the connection's state, or a proof of it (any thread); the supervisor item acts on it."""
         self.reports.put(health)
 
     # req: REQ_0296
@@ -228,9 +240,11 @@ class Link(Generic[R, In, Out]):
         except ConnectorError as error:
             self.go_down(str(error))
 
-    def apply(self, health: ConnectorHealth) -> None:
+    def apply(self, health: ConnectorHealth | Proof) -> None:
         """Act on a reported state; one that the table of moves does not allow comes too late and is passed over."""
         match health:
+            case Proof():
+                self.prove()
             case Up():
                 self.go_up()
             case Degraded(reason):
@@ -240,9 +254,9 @@ class Link(Generic[R, In, Out]):
             case Connecting():
                 self._connect()
 
-    def prove(self) -> None:
+    def prove(self, *, by_sending: bool = False) -> None:
         """A message went through: where traffic is the proof, the link is Up now."""
-        if not self._proven:
+        if not self._proven and (self.sending_proves or not by_sending):
             self._proven = True
             if self.health.kind is ConnectorHealthKind.CONNECTING:
                 self.go_up()
@@ -254,7 +268,7 @@ class Link(Generic[R, In, Out]):
             if self._policy is not None:
                 return
             self._connect()
-        self._proven = True
+        self._proven, self.doubt, self.sending_proves = True, None, True
         self._aggregate.move(Up(), self.name)
         self.alarm.cancel()
         if self._policy is not None:
@@ -281,12 +295,14 @@ class Link(Generic[R, In, Out]):
             self.alarm.set(retry_at_ns)
 
     def on_alarm(self) -> None:
-        """Do what the alarm was set for: reconnect when Down, recover when Degraded."""
+        """Do what the alarm was set for: reconnect when Down, recover when Degraded, if it was ever proven."""
         kind = self.health.kind
         if kind is ConnectorHealthKind.DOWN:
             self._reopen()
-        elif kind is ConnectorHealthKind.DEGRADED:
+        elif kind is ConnectorHealthKind.DEGRADED and self._proven:
             self.go_up()
+        elif kind is ConnectorHealthKind.DEGRADED:
+            self._connect()
 
     def note_drops(self) -> None:
         """Report a channel's inbound drops, once per threshold and recovery; recovery begins after the last one."""
@@ -341,7 +357,7 @@ class Link(Generic[R, In, Out]):
 
     def _connect(self) -> None:
         if self._aggregate.endpoint(self.name).kind in (ConnectorHealthKind.DOWN, ConnectorHealthKind.DEGRADED):
-            self._aggregate.move(Connecting(self._clock.now_ns()), self.name)
+            self._aggregate.move(Connecting(self._clock.now_ns(), self.doubt), self.name)
             self.gate.open_link()
 
     def _degrade(self, reason: object) -> None:

@@ -35,6 +35,9 @@ UP, CONNECTING, DEGRADED, DOWN = Up(), Connecting(3), Degraded("noise"), Down("c
         pytest.param([CONNECTING, DOWN], Connecting(3), id="down-and-connecting"),
         pytest.param([CONNECTING, Connecting(1)], Connecting(1), id="all-connecting"),
         pytest.param([DOWN, Down("dust", 9)], Down("a: cable", 9), id="all-down"),
+        pytest.param([UP, Connecting(3, "mute")], Degraded("b: mute"), id="up-and-connecting-in-vain"),
+        pytest.param([CONNECTING, Connecting(1, "mute")], Connecting(1, "b: mute"), id="connecting-in-vain"),
+        pytest.param([DEGRADED, Connecting(1, "mute")], Degraded("b: mute"), id="degraded-and-connecting-in-vain"),
     ],
 )
 def test_worst_of_two(endpoints: list[ConnectorHealth], expected: ConnectorHealth) -> None:
@@ -92,6 +95,23 @@ def test_same_kind_again_changes_nothing(clock: ManualClock) -> None:
 
     assert not aggregate.move(Up())
     assert stream.try_next() is None
+
+
+@pytest.mark.verifies("REQ_0630", "REQ_0635")
+def test_the_reason_is_the_one_that_holds_now_and_is_no_event_of_its_own(clock: ManualClock) -> None:
+    monitor = HealthMonitor("line", clock)
+    aggregate = HealthAggregate(monitor, clock, "ab")
+    aggregate.move(Up(), "a")
+    stream = monitor.subscribe()
+
+    aggregate.move(Degraded("noise"), "b")
+    aggregate.move(Degraded("cable"), "b")
+    renewed = monitor.current
+    aggregate.move(Down("gone", 5), "b")
+
+    assert renewed == Degraded("b: cable")
+    assert monitor.current == Degraded("b: gone")
+    assert [event.target for event in stream.drain()] == [Degraded("b: noise")]
 
 
 @pytest.mark.verifies("TSR_0008")

@@ -248,7 +248,7 @@ def test_corrupt_envelope_is_passed_over_counted_and_degrades(
     aggregate.move(Up())
     stream = monitor.subscribe()
     reader = open_reader(
-        faulty, clock, sink=lambda kind, text: aggregate.raise_condition("integrity", f"{kind}: {text}", 100)
+        faulty, clock, sink=lambda kind, text: aggregate.raise_condition(f"integrity {kind}", f"{kind}: {text}", 100)
     )
     writer = open_writer(faulty, clock)
     faulty.on_publish("speed.out", 1, Corrupt(bit))

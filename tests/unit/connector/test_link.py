@@ -7,6 +7,7 @@ import pytest
 from taktora.codec import JsonCodec
 from taktora.connector import (
     EXHAUSTED,
+    PROOF,
     ChannelDescriptor,
     Connecting,
     ConnectorBase,
@@ -251,6 +252,40 @@ def test_degraded_lasts_until_it_is_told_otherwise_where_time_proves_nothing() -
     rig.run_ms(100)
 
     assert rig.walk() == [("Up", 0), ("Degraded", 5), ("Up", 90)]
+
+
+@pytest.mark.verifies("REQ_0630", "REQ_0633")
+def test_degraded_before_any_proof_ends_in_connecting_where_traffic_is_the_proof() -> None:
+    rig = Rig(LinkOptions(up_on_traffic=True, recovery_window_ns=20 * MS))
+    rig.world.call_at(5 * MS, lambda: rig.link.report(Degraded("error passive")))
+
+    rig.run_ms(50)
+    rig.link.report(PROOF)
+    rig.run_ms(1)
+
+    assert rig.walk() == [("Degraded", 5), ("Connecting", 25), ("Up", 50)]
+
+
+@pytest.mark.verifies("REQ_0633")
+def test_a_doubtful_connection_is_up_by_what_it_receives_and_says_why_not_before() -> None:
+    rig = Rig(LinkOptions(up_on_traffic=True), steady())
+    rig.run_ms(1)
+    rig.link.report(Down("bus-off", 0))
+    rig.world.call_at(5 * MS, lambda: setattr(rig.link, "doubt", "needs a restart"))
+    rig.world.call_at(5 * MS, lambda: setattr(rig.link, "sending_proves", False))
+    rig.run_ms(20)
+
+    rig.writer.send(Tick(1))
+    rig.run_ms(1)
+    sent, doubtful = len(rig.driver.sent), rig.connector.health()
+    rig.link.receive(b'{"count":1}')
+    rig.run_ms(1)
+
+    assert sent == 1
+    assert isinstance(doubtful, Connecting)
+    assert doubtful.reason == "needs a restart"
+    assert [kind for kind, _ in rig.walk()] == ["Down", "Connecting", "Up"]
+    assert (rig.link.doubt, rig.link.sending_proves) == (None, True)
 
 
 @pytest.mark.verifies("REQ_0230")
