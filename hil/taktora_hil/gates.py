@@ -120,9 +120,21 @@ def _can(value: str) -> Finding:
         facts, fault = _interface(name, _CAN, "CAN", gate)
         if not fault and not _flags(name) & _IFF_UP:
             fault = f"{gate}={name}: the interface is down; 'ip link set {name} up' brings it up"
-        found += tuple(f"{name}: {fact}" for fact in facts)
+        found += tuple(f"{name}: {fact}" for fact in (*facts, *_controller(name)))
         problem = problem or fault
     return _finding(gate, value, found, problem, "pytest --world hil tests/hil/test_can.py")
+
+
+def _controller(name: str) -> tuple[str, ...]:
+    """Return what the system tells of the controller behind a CAN interface; nothing for a virtual one."""
+    from taktora.can.linkinfo import read_link
+
+    link = read_link(name)
+    if link is None or link.bitrate is None:
+        return ()
+    data = "" if link.data_bitrate is None else f", data at {link.data_bitrate} bit/s"
+    restart = f"restart-ms {link.restart_ms}" if link.restart_ms else "no restart by itself after bus-off"
+    return (f"{link.bitrate} bit/s{data}, sample point {link.sample_point}, {link.state}, {restart}",)
 
 
 def _interface(name: str, kind: int, kind_name: str, gate: str) -> tuple[tuple[str, ...], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from collections.abc import Iterator
@@ -149,3 +150,22 @@ def test_status_fails_where_a_set_gate_has_nothing_behind_it(
     assert "secret" not in fine.stdout
     assert "    FAILED ETHERCAT_TEST_NIC=nosuch0: " in bad.stdout
     assert f"    FAILED {tmp_path / 'gone.toml'}: no such file" in no_bench.stdout
+
+
+@LINUX
+@pytest.mark.verifies("REQ_8502", "REQ_8503")
+def test_a_can_controller_tells_what_decides_about_its_use(interfaces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = {"bitrate": 250000, "sample_point": "0.875"}
+    data = {"ctrlmode": [], "state": "ERROR-ACTIVE", "restart_ms": 0, "bittiming": timing}
+    link = {"ifname": "can1", "flags": ["UP"], "mtu": 16, "linkinfo": {"info_kind": "can", "info_data": data}}
+    program = interfaces / "ip"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps([link])}\nEND\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(interfaces), prepend=":")
+
+    found = next(each for each in look({"CAN_TEST_IFACE": "can1"}) if each.variable == "CAN_TEST_IFACE")
+
+    assert found.found == (
+        "can1: CAN interface",
+        "can1: 250000 bit/s, sample point 0.875, ERROR-ACTIVE, no restart by itself after bus-off",
+    )
