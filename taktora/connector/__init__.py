@@ -38,7 +38,7 @@ from taktora.connector.host import (
     ConnectorHost,
     ConnectorHostBuilder,
 )
-from taktora.connector.link import PROOF, InboundChannel, Link, LinkDriver, LinkOptions, OutboundChannel, Proof
+from taktora.connector.link import InboundChannel, Link, LinkDriver, LinkOptions, OutboundChannel, Sign
 from taktora.connector.logs import LoggingAdapter
 from taktora.connector.reader import ChannelReader, RecvEnvelope
 from taktora.connector.reconnect import EXHAUSTED, ExponentialBackoff, RandomSource, ReconnectPolicy
@@ -52,7 +52,6 @@ __all__ = [
     "DRAIN_BUDGET_S",
     "EXHAUSTED",
     "LEGAL_TRANSITIONS",
-    "PROOF",
     "ChannelDescriptor",
     "ChannelReader",
     "ChannelRegistry",
@@ -92,7 +91,6 @@ __all__ = [
     "OutboundBridge",
     "OutboundChannel",
     "OutboundItem",
-    "Proof",
     "RandomSource",
     "ReconnectPolicy",
     "RecvEnvelope",
@@ -100,6 +98,7 @@ __all__ = [
     "SendGate",
     "SendOutcome",
     "Sent",
+    "Sign",
     "Subscription",
     "SupervisorItem",
     "Up",

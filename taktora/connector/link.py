@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Generic, Protocol, TypeVar
 
 from taktora.connector.aggregate import HealthAggregate
@@ -28,7 +29,7 @@ from taktora.runtime import Runtime
 from taktora.transport.base import ListenerPort
 from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
 
-__all__ = ["PROOF", "InboundChannel", "Link", "LinkDriver", "LinkOptions", "OutboundChannel", "Proof"]
+__all__ = ["InboundChannel", "Link", "LinkDriver", "LinkOptions", "OutboundChannel", "Sign"]
 
 R = TypeVar("R", bound=Routing)
 In = TypeVar("In")
@@ -37,12 +38,13 @@ R_contra = TypeVar("R_contra", bound=Routing, contravariant=True)
 In_contra = TypeVar("In_contra", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The connection has shown that it works by something that is no message: to be told with ``link.report``."""
+class Sign(Enum):
+    """What the stack says of a connection without naming a state; to be told with ``link.report``."""
 
-
-PROOF: Final = Proof()
+    PROOF = "proof"
+    """The connection has shown that it works, by something that is no message."""
+    NOISE = "noise"
+    """Trouble goes on: the time after which Degraded ends begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class Link(Generic[R, In, Out]):
             f"outbound bridge of {place}", options.outbound_capacity, self.gate
         )
         self.inbound: Final[InboundBridge[In]] = InboundBridge(f"inbound bridge of {place}", options.inbound_capacity)
-        self.reports: Final[InboundBridge[ConnectorHealth | Proof]] = InboundBridge(f"health reports of {place}", 1024)
+        self.reports: Final[InboundBridge[ConnectorHealth | Sign]] = InboundBridge(f"health reports of {place}", 1024)
         self.room: Final = Wakeup(f"room in {place}")
         self.outbound_channels: Final[ChannelRegistry[OutboundChannel[R]]] = ChannelRegistry(connector)
         self.inbound_channels: Final[ChannelRegistry[InboundChannel[R]]] = ChannelRegistry(
@@ -204,8 +206,8 @@ class Link(Generic[R, In, Out]):
             self.inbound.listener.notify()  # the drop is counted now
         return outcome
 
-    def report(self, health: ConnectorHealth | Proof) -> None:
-        """Take a change of the connection's state, or a proof of it (any thread); the supervisor item acts on it."""
+    def report(self, health: ConnectorHealth | Sign) -> None:
+        """Take a change of the connection's state, or a sign of it (any thread); the supervisor item acts on it."""
         self.reports.put(health)
 
     # req: REQ_0296
@@ -240,11 +242,13 @@ class Link(Generic[R, In, Out]):
         except ConnectorError as error:
             self.go_down(str(error))
 
-    def apply(self, health: ConnectorHealth | Proof) -> None:
+    def apply(self, health: ConnectorHealth | Sign) -> None:
         """Act on a reported state; one that the table of moves does not allow comes too late and is passed over."""
         match health:
-            case Proof():
+            case Sign.PROOF:
                 self.prove()
+            case Sign.NOISE:
+                self._start_window()
             case Up():
                 self.go_up()
             case Degraded(reason):
@@ -364,7 +368,10 @@ class Link(Generic[R, In, Out]):
         if self.health.kind is ConnectorHealthKind.DOWN:
             return
         self._aggregate.move(Degraded(reason), self.name)
-        if self.options.recovers_by_time:
+        self._start_window()
+
+    def _start_window(self) -> None:
+        if self.options.recovers_by_time and self.health.kind is ConnectorHealthKind.DEGRADED:
             self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
 
     def _latch_of(self, channel: str) -> InboundDropLatch:

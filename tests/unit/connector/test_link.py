@@ -7,7 +7,6 @@ import pytest
 from taktora.codec import JsonCodec
 from taktora.connector import (
     EXHAUSTED,
-    PROOF,
     ChannelDescriptor,
     Connecting,
     ConnectorBase,
@@ -21,6 +20,7 @@ from taktora.connector import (
     Link,
     LinkOptions,
     ReconnectPolicy,
+    Sign,
     Up,
     Wakeup,
 )
@@ -242,6 +242,22 @@ def test_degraded_ends_after_quiet_time_and_noise_prolongs_it() -> None:
     assert rig.walk() == [("Up", 0), ("Degraded", 5), ("Up", 35)]
 
 
+@pytest.mark.verifies("REQ_0630")
+def test_noise_prolongs_degraded_keeps_its_reason_and_is_none_by_itself() -> None:
+    rig = Rig(LinkOptions(recovery_window_ns=20 * MS))
+    rig.link.report(Up())
+    rig.world.call_at(3 * MS, lambda: rig.link.report(Sign.NOISE))
+    rig.world.call_at(5 * MS, lambda: rig.link.report(Degraded("error passive")))
+    rig.world.call_at(15 * MS, lambda: rig.link.report(Sign.NOISE))
+
+    rig.run_ms(30)
+    late = rig.connector.health()
+    rig.run_ms(20)
+
+    assert late == Degraded("error passive")
+    assert rig.walk() == [("Up", 0), ("Degraded", 5), ("Up", 35)]
+
+
 @pytest.mark.verifies("REQ_0333")
 def test_degraded_lasts_until_it_is_told_otherwise_where_time_proves_nothing() -> None:
     rig = Rig(LinkOptions(recovery_window_ns=20 * MS, recovers_by_time=False), None)
@@ -260,7 +276,7 @@ def test_degraded_before_any_proof_ends_in_connecting_where_traffic_is_the_proof
     rig.world.call_at(5 * MS, lambda: rig.link.report(Degraded("error passive")))
 
     rig.run_ms(50)
-    rig.link.report(PROOF)
+    rig.link.report(Sign.PROOF)
     rig.run_ms(1)
 
     assert rig.walk() == [("Degraded", 5), ("Connecting", 25), ("Up", 50)]
