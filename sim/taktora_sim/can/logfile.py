@@ -1,9 +1,10 @@
 """Reads recorded CAN logs of every format python-can reads, record by record; it never loses a good one to a bad one.
 
-candump text is parsed here, exactly in ns. The other text formats (``.asc``, ``.csv``, ``.trc``) go through python-can
+candump text is read exactly in ns. The other text formats (``.asc``, ``.csv``, ``.trc``) go through python-can
 line by line: a line it stumbles over is counted and reading goes on behind it. Binary formats (``.blf`` and others that
 python-can knows) end at the first damage, which is reported with the number of records read. Times that come from
-python-can as floats are rounded to 1 us.
+python-can as floats are rounded to 1 us. Error frames are counted and told once, no more: what happened on the wire
+is not in them. ``.csv`` and ``.db`` do not say which frames are of CAN FD; those longer than 8 bytes are taken as such.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from taktora.can.filter import EFF_FLAG
-from taktora.can.interface import CanFrame
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS
+from taktora.can.interface import CanErrorFrame, CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora.errors import ConfigurationError
+from taktora_sim.can.candump import parse_candump_line
 
 if TYPE_CHECKING:
     import can
@@ -30,12 +32,13 @@ __all__ = ["CanLog", "CanLogError", "LogProblem", "LogRecord", "ProblemKind"]
 ProblemKind = Literal[
     "bad line", "bad record", "truncated", "CAN FD frame", "error frame", "time goes backwards", "gap"
 ]
+"""``CAN FD frame`` is one that a classical bus cannot take; ``error frame`` and ``gap`` are odd, not bad."""
 
 _GAP_NS = 10_000_000_000
 _PROBLEMS_KEPT = 100
 _HEADER_LINES_MAX = 200
 _LONGEST_NS = 100 * 365 * 86_400 * 10**9
-_ERROR_FLAG = 0x2000_0000
+_TOLD_ONCE = {"error frame", "CAN FD frame"}
 _TEXT_SUFFIXES = (".log", ".asc", ".csv", ".trc")
 
 
@@ -123,10 +126,19 @@ class CanLog:
         if self.on_bad == "raise":
             raise CanLogError(problem.text)
 
+    def _note_error_frame(self, number: int, text: str) -> None:
+        self._note(
+            "error frame",
+            number,
+            f"{text.strip()[:80]!r} and others like it are counted and left out; a bus makes its own errors",
+        )
+
     def _note(self, kind: ProblemKind, number: int, what: str) -> LogProblem:
         place = "line" if self._suffix in _TEXT_SUFFIXES else "record"
         problem = LogProblem(kind, number, f"{self.path}, {place} {number}: {kind}: {what}")
         self.counts[kind] += 1
+        if kind in _TOLD_ONCE and self.counts[kind] > 1:
+            return problem
         if len(self.problems) < _PROBLEMS_KEPT:
             self.problems.append(problem)
         if self.on_problem is not None:
@@ -156,20 +168,16 @@ class CanLog:
                     yield record
 
     def _candump_record(self, text: str, number: int, ended: bool) -> LogRecord | None:
-        found = _CANDUMP_LINE.fullmatch(text)
-        fault = _fault_of_candump(found)
-        if found is None or fault is not None:
+        try:
+            time_ns, channel, frame = parse_candump_line(text)
+        except ValueError as fault:
             kind: ProblemKind = "bad line" if ended else "truncated"
             self.report(kind, number, f"{text[:80]!r} {fault}; expected '(seconds.fraction) channel id#data'")
             return None
-        can_id = int(found["id"], 16)
-        if found["fd"]:
-            self.report("CAN FD frame", number, f"{text[:80]!r} was left out; this bus is classical")
+        if isinstance(frame, CanErrorFrame):
+            self._note_error_frame(number, text)
             return None
-        if len(found["id"]) == 8 and can_id & _ERROR_FLAG:
-            self.report("error frame", number, f"{text[:80]!r} was left out; this bus makes its own")
-            return None
-        return LogRecord(_exact_ns(found["time"]), found["channel"], _candump_frame(found, can_id), number)
+        return LogRecord(time_ns, channel, frame, number)
 
     def _salvaged_records(self, lines: _Lines) -> Iterator[LogRecord]:
         reader_type = _text_reader(self._suffix)
@@ -194,7 +202,7 @@ class CanLog:
         for number, line in skipped:
             text = line.strip()
             if rules.error_frame.search(text):
-                self.report("error frame", number, f"{text[:80]!r} was left out")
+                self._note_error_frame(number, text)
             elif text and not rules.no_frame.match(text):
                 self.report("bad line", number, f"{text[:80]!r} is no frame and was left out")
 
@@ -260,9 +268,7 @@ class CanLog:
         shown = repr(text.strip()[:80]) if text else f"id {message.arbitration_id:#x}"
         fault = _fault_of_message(message)
         if message.is_error_frame:
-            self.report("error frame", number, f"{shown} was left out; this bus makes its own")
-        elif message.is_fd:
-            self.report("CAN FD frame", number, f"{shown} was left out; this bus is classical")
+            self._note_error_frame(number, text or "error frame")
         elif fault is not None:
             self.report(
                 "bad line" if self._suffix in _TEXT_SUFFIXES else "bad record",
@@ -271,7 +277,7 @@ class CanLog:
             )
         else:
             time_ns = round(message.timestamp * 1_000_000) * 1000
-            yield LogRecord(time_ns, _channel_of(message, self._suffix), _frame_of(message), number)
+            yield LogRecord(time_ns, _channel_of(message, self._suffix), _frame_of(message, self._suffix, text), number)
 
 
 def _gap_text(gap_ns: int) -> str:
@@ -357,54 +363,40 @@ _RULES = {
     ),
 }
 
-_CANDUMP_LINE = re.compile(
-    r"\((?P<time>\d+\.\d+)\)\s+(?P<channel>\S+)\s+(?P<id>[0-9A-Fa-f]+)#"
-    r"(?:(?P<fd>#.*)|(?P<rtr>[Rr])(?P<dlc>[0-9A-Fa-f]?)|(?P<data>[0-9A-Fa-f.]*?))(?:\s+[RTrt])?"
-)
-
-
-def _fault_of_candump(found: re.Match[str] | None) -> str | None:
-    if found is None:
-        return "is no candump line"
-    digits = (found["data"] or "").replace(".", "")
-    if len(digits) % 2 or len(digits) > 16:
-        return f"has {len(digits)} hexadecimal digits of data, 0 to 16 in pairs are possible"
-    return _fault_of_id(found["id"])
-
-
-def _fault_of_id(digits: str) -> str | None:
-    if len(digits) not in {3, 8}:
-        return f"has an identifier of {len(digits)} digits, 3 or 8 are possible"
-    value = int(digits, 16)
-    limit = STANDARD_ID_MAX if len(digits) == 3 else EFF_FLAG - 1
-    return f"has identifier {value:#x} above {limit:#x}" if value > limit else None
-
-
-def _candump_frame(found: re.Match[str], can_id: int) -> CanFrame:
-    extended = len(found["id"]) == 8
-    if found["rtr"]:
-        return CanFrame(can_id & EXTENDED_ID_MAX, b"", extended, True, int(found["dlc"] or "0", 16))
-    return CanFrame(can_id & EXTENDED_ID_MAX, bytes.fromhex(found["data"].replace(".", "")), extended)
-
-
-def _exact_ns(text: str) -> int:
-    seconds, _, fraction = text.partition(".")
-    return int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
-
 
 def _fault_of_message(message: can.Message) -> str | None:
     limit = EXTENDED_ID_MAX if message.is_extended_id else STANDARD_ID_MAX
     if not 0 <= message.arbitration_id <= limit:
         return f"has identifier {message.arbitration_id:#x} above {limit:#x}"
-    if not message.is_remote_frame and not message.is_fd and len(message.data) != min(message.dlc, 8):
+    if message.is_fd or len(message.data) > CLASSICAL_MAX_BYTES:
+        return None if len(message.data) in FD_LENGTHS else f"has {len(message.data)} bytes, which CAN FD cannot carry"
+    if not message.is_remote_frame and len(message.data) != min(message.dlc, CLASSICAL_MAX_BYTES):
         return f"states {message.dlc} data bytes and has {len(message.data)}"
     return None
 
 
-def _frame_of(message: can.Message) -> CanFrame:
-    if message.is_remote_frame:
-        return CanFrame(message.arbitration_id, b"", message.is_extended_id, True, message.dlc)
-    return CanFrame(message.arbitration_id, bytes(message.data), message.is_extended_id)
+def _frame_of(message: can.Message, suffix: str, text: str) -> CanFrame:
+    can_id, extended, data = message.arbitration_id, message.is_extended_id, bytes(message.data)
+    is_fd = message.is_fd or len(data) > CLASSICAL_MAX_BYTES
+    flags = _asc_flags(text) if is_fd and suffix == ".asc" and text else _ASC_EDL
+    if is_fd and flags & _ASC_EDL:
+        # python-can takes a frame of CAN FD without data for a remote one; CAN FD has none.
+        return CanFrame(can_id, data, extended, fd=True, brs=message.bitrate_switch, esi=message.error_state_indicator)
+    if message.is_remote_frame or flags & _ASC_RTR:
+        return CanFrame(can_id, b"", extended, True, message.dlc)
+    return CanFrame(can_id, data, extended)
+
+
+_ASC_RTR = 1 << 4
+_ASC_EDL = 1 << 12
+
+
+def _asc_flags(text: str) -> int:
+    """Return the flags of a ``CANFD`` line: Vector writes classical frames of an FD channel so too, without EDL."""
+    words = text.split()
+    first = 5 if words[5] in {"0", "1"} and words[6] in {"0", "1"} else 6  # a symbolic name may be in front of BRS
+    place = first + 4 + int(words[first + 3]) + 2
+    return int(words[place], 16) if place < len(words) else _ASC_EDL
 
 
 def _channel_of(message: can.Message, suffix: str) -> str:

@@ -10,19 +10,12 @@ from typing import TextIO
 from taktora.can.interface import CanFrame
 from taktora.errors import ConfigurationError
 from taktora_sim.can.bus import BusFrame, SimulatedCanBus
+from taktora_sim.can.candump import candump_line
 
-__all__ = ["CanRecording", "candump_line"]
+__all__ = ["CanRecording"]
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def candump_line(unix_ns: int, channel: str, frame: CanFrame) -> str:
-    """Return one line as ``candump -L`` writes it; the time is cut to 1 us."""
-    identifier = f"{frame.can_id:08X}" if frame.extended else f"{frame.can_id:03X}"
-    content = f"R{frame.dlc or ''}" if frame.remote else frame.data.hex().upper()
-    seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
-    return f"({seconds}.{rest_ns // 1000:06d}) {channel} {identifier}#{content}\n"
 
 
 def _asc_line(time_ns: int, frame: CanFrame, sender_is_local: bool) -> str:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taktora.can import CanFrame
+from taktora.can.dlc import FD_LENGTHS
 from taktora_sim.can import CanLog, CanLogError
+from taktora_sim.can.candump import candump_line
 from taktora_sim.can.logfile import LogRecord
-from taktora_sim.can.recording import candump_line
 from tests.sim.can.support import write
 
 _FRAMES = [
@@ -74,7 +75,14 @@ def test_a_compressed_text_log_reads_alike(tmp_path: Path, suffix: str) -> None:
             st.one_of(
                 st.builds(lambda i, data: CanFrame(i, data), st.integers(0, 0x7FF), st.binary(max_size=8)),
                 st.builds(lambda i, data: CanFrame(i, data, True), st.integers(0, 2**29 - 1), st.binary(max_size=8)),
-                st.builds(lambda i, n: CanFrame(i, b"", False, True, n), st.integers(0, 0x7FF), st.integers(0, 8)),
+                st.builds(lambda i, n: CanFrame(i, b"", False, True, n), st.integers(0, 0x7FF), st.integers(0, 15)),
+                st.builds(
+                    lambda i, n, brs, esi: CanFrame(i, bytes(n), fd=True, brs=brs, esi=esi),
+                    st.integers(0, 0x7FF),
+                    st.sampled_from(FD_LENGTHS),
+                    st.booleans(),
+                    st.booleans(),
+                ),
             ),
         ),
         min_size=1,
@@ -103,8 +111,10 @@ _BAD_LINES = [
     pytest.param("(1.5) can0 12345#00", "bad line", id="identifier of five digits"),
     pytest.param("(x) can0 123#00", "bad line", id="no time"),
     pytest.param("\x00\x01\xff", "bad line", id="bytes"),
-    pytest.param("(1.5) can0 123##100112233", "CAN FD frame", id="CAN FD"),
-    pytest.param("(1.5) can0 20000004#0004000000000000", "error frame", id="error frame"),
+    pytest.param("(1.5) can0 123##1" + "00" * 9, "bad line", id="nine bytes of CAN FD"),
+    pytest.param("(1.5) can0 123##1" + "00" * 65, "bad line", id="65 bytes of CAN FD"),
+    pytest.param("(1.5) can0 123##G00", "bad line", id="no flags of CAN FD"),
+    pytest.param("(1.5) can0 123#R9", "bad line", id="length code of a remote frame"),
 ]
 
 
@@ -170,14 +180,144 @@ def test_a_bad_line_of_another_text_format_costs_only_itself(
 
 
 @pytest.mark.verifies("REQ_8205")
-def test_an_asc_can_fd_frame_and_statistics_are_told_apart(tmp_path: Path) -> None:
+def test_what_the_notation_of_candump_can_say_is_understood(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.log",
+        "(1.0) can0 123##0",
+        "(1.0) can0 123##311.22",
+        "(1.0) can0 18FEF100##5" + "AB" * 64,
+        "(1.0) can0 123#R",
+        "(1.0) can0 18FEF100#R8_F",
+        "(1.0) can0 123#1122334455667788_9 R",
+    )
+
+    log = CanLog(path, on_bad="raise")
+
+    assert _frames(list(log)) == [
+        CanFrame(0x123, b"", fd=True),
+        CanFrame(0x123, b"\x11\x22", fd=True, brs=True, esi=True),
+        CanFrame(0x18FEF100, b"\xab" * 64, True, fd=True, brs=True),
+        CanFrame(0x123, b"", remote=True),
+        CanFrame(0x18FEF100, b"", True, remote=True, dlc=15),
+        CanFrame(0x123, bytes.fromhex("1122334455667788")),
+    ]
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_error_frames_are_counted_told_once_and_no_bad_records(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.log",
+        "(1.0) can0 100#00",
+        "(1.1) can0 20000088#0000040800000000",
+        "(1.2) can0 20000004#0004000000000000",
+        "(2.0) can0 101#00",
+    )
+    log, told = CanLog(path, on_bad="raise"), list[str]()
+    log.on_problem = lambda problem: told.append(problem.text)
+
+    records = list(log)
+
+    assert [record.frame.can_id for record in records] == [0x100, 0x101]
+    assert log.counts == {"error frame": 2}
+    assert log.summary == "a.log: 2 frames; problems: 2 x error frame"
+    text = (
+        "'(1.1) can0 20000088#0000040800000000' and others like it are counted and left out; a bus makes its own errors"
+    )
+    assert [problem.text for problem in log.problems] == [f"{path}, line 2: error frame: {text}"] == told
+
+
+_FD_FRAMES = [
+    CanFrame(0x123, bytes(range(12)), fd=True, brs=True),
+    CanFrame(0x18FEF100, bytes(64), extended=True, fd=True, brs=True, esi=True),
+    CanFrame(0x321, b"\xff" * 20, fd=True),
+]
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("suffix", [".log", ".asc", ".blf"])
+def test_can_fd_and_remote_and_error_frames_of_python_can_are_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"drive{suffix}"
+    with can.Logger(path) as logger:
+        for number, frame in enumerate(_FD_FRAMES):
+            logger.on_message_received(
+                can.Message(
+                    timestamp=1_700_000_000 + number / 100,
+                    arbitration_id=frame.can_id,
+                    is_extended_id=frame.extended,
+                    is_fd=True,
+                    bitrate_switch=frame.brs,
+                    error_state_indicator=frame.esi,
+                    data=frame.data,
+                    channel=0,
+                )
+            )
+        logger.on_message_received(can.Message(timestamp=1_700_000_001, is_error_frame=True, channel=0))
+        logger.on_message_received(
+            can.Message(
+                timestamp=1_700_000_001, arbitration_id=5, is_extended_id=False, is_remote_frame=True, channel=0
+            )
+        )
+    log = CanLog(path)
+
+    assert _frames(list(log)) == [*_FD_FRAMES, CanFrame(5, b"", remote=True)]
+    assert log.counts == {"error frame": 1}
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("suffix", [".csv", ".db"])
+def test_a_format_without_a_mark_of_can_fd_gives_it_by_the_length(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"drive{suffix}"
+    with can.Logger(path) as logger:
+        for count in (8, 12):
+            logger.on_message_received(
+                can.Message(timestamp=1.0, arbitration_id=1, is_extended_id=False, is_fd=count > 8, data=bytes(count))
+            )
+
+    assert _frames(list(CanLog(path))) == [CanFrame(1, bytes(8)), CanFrame(1, bytes(12), fd=True)]
+
+
+_ASC_LINES = [
+    pytest.param(
+        "CANFD   1 Rx        123  1 0 9 12 00 01 02 03 04 05 06 07 08 09 0a 0b   102203  130   303000 89", id="FD"
+    ),
+    pytest.param(
+        "CANFD   1 Tx   18FEF100x  Engine_Data  1 1 2  2 11 22    102203  130     7000 89", id="name of a message"
+    ),
+    pytest.param("CANFD   1 Rx        123  0 0 0  0    102203  130     1000 89", id="no data"),
+    pytest.param("CANFD   1 Rx        123  0 0 2  2 11 22    102203  130   200000 89", id="classical"),
+    pytest.param("CANFD   1 Rx        123  0 0 4  0    102203  130   200010 89", id="classical remote"),
+]
+_ASC_FOUND = {
+    "FD": CanFrame(0x123, bytes(range(12)), fd=True, brs=True),
+    "name of a message": CanFrame(0x18FEF100, b"\x11\x22", True, fd=True, brs=True, esi=True),
+    "no data": CanFrame(0x123, b"", fd=True),
+    "classical": CanFrame(0x123, b"\x11\x22"),
+    "classical remote": CanFrame(0x123, b"", remote=True, dlc=4),
+}
+
+
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("line", _ASC_LINES)
+def test_a_line_of_an_fd_channel_is_read_as_its_flags_say(
+    tmp_path: Path, line: str, request: pytest.FixtureRequest
+) -> None:
     path = _write_with_python_can(tmp_path / "drive.asc")
-    extra = "  1.000000 CANFD   1 Rx  123  1 0 2 2 11 22 0 0 0 0 0 0\n  1.100000 1  Statistic: D 0 R 0 XD 0\n"
+    path.write_text(path.read_text().replace("End TriggerBlock", f"  1.000000 {line}\nEnd TriggerBlock"))
+    log = CanLog(path)
+
+    assert _frames(list(log)) == [*_FRAMES, _ASC_FOUND[request.node.callspec.id]]
+    assert not log.problems
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_statistics_and_error_frames_of_an_asc_file_are_told_apart(tmp_path: Path) -> None:
+    path = _write_with_python_can(tmp_path / "drive.asc")
+    extra = "  1.000000 1  ErrorFrame\tECC: 10100010\n  1.100000 1  Statistic: D 0 R 0 XD 0\n"
     path.write_text(path.read_text().replace("End TriggerBlock", extra + "End TriggerBlock"))
     log = CanLog(path)
 
     assert _frames(list(log)) == _FRAMES
-    assert log.counts == {"CAN FD frame": 1}
+    assert log.counts == {"error frame": 1}
 
 
 @pytest.mark.verifies("REQ_8205")
