@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from taktora.can.connector import CanConnector, can_channel
+from taktora.can.error_text import error_text
 from taktora.can.filter import compile_filters, filter_for, matches, passes_filters
-from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, ReceiveOverflow, classify
+from taktora.can.health import (
+    CanErrorKind,
+    ControllerOverflow,
+    ControllerRestarted,
+    ErrorPassive,
+    ErrorWarning,
+    IfaceDown,
+    NoAcknowledge,
+    ReceiveOverflow,
+    RestartAwaited,
+    SendRefused,
+    TransceiverFault,
+    classify,
+)
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -34,14 +48,21 @@ __all__ = [
     "CanInterface",
     "CanInterfaceListener",
     "CanRouting",
+    "ControllerOverflow",
+    "ControllerRestarted",
     "ErrorPassive",
     "ErrorWarning",
     "IfaceDown",
     "InboundDrops",
+    "NoAcknowledge",
     "ReceiveOverflow",
+    "RestartAwaited",
+    "SendRefused",
+    "TransceiverFault",
     "can_channel",
     "classify",
     "compile_filters",
+    "error_text",
     "filter_for",
     "matches",
     "passes_filters",

@@ -3,7 +3,12 @@
 An interface is Up once a frame was received or accepted for sending, Degraded while the controller warns or is
 error-passive and until ``recovery_window_ns`` without error frames, Down after bus-off or with the interface down.
 From Down it is closed and, after the back-off, reopened with its filters. A controller that is bus-off is restarted by
-the host's ``restart-ms`` or by its administrator, never from here: reopening the socket does not do it.
+the host's ``restart-ms`` or by its administrator, never from here: reopening the socket does not do it, and what is
+sent before is lost without a word. So after bus-off only what is heard proves Up (or a frame sent, where there is no
+reader to hear anything), and Connecting has the reason :class:`~taktora.can.health.RestartAwaited` until then.
+
+Classical and CAN FD frames share an interface and its filters; each channel gets frames of its own kind only. Remote
+frames are never sent; those received are counted and reach no channel.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from typing import Any, TypeVar
 from taktora.can.gateway import CanLinkDriver
 from taktora.can.interface import CanFrame, CanInterface
 from taktora.can.options import CanConnectorOptions
-from taktora.can.routing import CanRouting
+from taktora.can.routing import CanFrameKind, CanRouting
 from taktora.codec.base import Codec
 from taktora.connector.connector import ConnectorBase
 from taktora.connector.descriptor import ChannelDescriptor
@@ -68,7 +73,8 @@ class CanConnector(ConnectorBase[CanRouting, C_co]):
         super().__init__(name, runtime, codec, names, options.recovery_window_ns)
         self.options = options
         self._drivers = {
-            iface: CanLinkDriver(interface, runtime.clock) for iface, interface in zip(names, interfaces, strict=True)
+            iface: CanLinkDriver(interface, runtime.clock, fd_padding=options.fd_padding)
+            for iface, interface in zip(names, interfaces, strict=True)
         }
         for iface, driver in self._drivers.items():
             driver.attach(self._make_link(iface, driver))
@@ -80,7 +86,7 @@ class CanConnector(ConnectorBase[CanRouting, C_co]):
     def link_of(self, routing: CanRouting) -> Link[CanRouting, Any, Any]:
         return self._links[routing.iface.name]
 
-    # req: REQ_0612, REQ_0621 classical frames only
+    # req: REQ_0612, REQ_0621
     def check_descriptor(self, descriptor: ChannelDescriptor[CanRouting]) -> None:
         routing = descriptor.routing
         if routing.iface not in self.options.ifaces:
@@ -93,6 +99,13 @@ class CanConnector(ConnectorBase[CanRouting, C_co]):
             raise ConfigurationError(
                 f"channel {descriptor.name!r}: max_payload_size is {descriptor.max_payload_size}, but a "
                 f"{routing.kind.value} CAN frame carries {expected} bytes; build the descriptor with can_channel()"
+            )
+        interface = self._drivers[routing.iface.name].interface
+        if routing.kind is CanFrameKind.FD and not interface.carries_fd:
+            raise ConfigurationError(
+                f"channel {descriptor.name!r}: interface {interface.name!r} carries no CAN FD frames; give the channel "
+                "CanFrameKind.CLASSICAL, or have the interface set up for CAN FD "
+                f"('ip link set {interface.name} up type can bitrate 500000 dbitrate 2000000 fd on'; vcan: 'mtu 72')"
             )
 
     # req: REQ_0623

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
 from taktora.can.interface import CanFilter, CanFrame
-from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanRouting
+from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanFrameKind, CanRouting
 
 __all__ = [
     "ACCEPT_ALL",
@@ -39,7 +39,8 @@ _FLAGS = EFF_FLAG | RTR_FLAG
 def filter_for(routing: CanRouting) -> CanFilter:
     """Return the kernel filter of one reader: the extended flag in id and mask, the remote flag in the mask only.
 
-    A frame passes exactly when :func:`matches` says so, for 11-bit and 29-bit twins and remote frames too.
+    A frame passes exactly when :func:`matches` says so, for 11-bit and 29-bit twins and remote frames too, but for the
+    frame kind, which the kernel does not filter: the gateway compares that.
     """
     extended = routing.can_id.is_extended
     id_bits = EXTENDED_ID_MAX if extended else STANDARD_ID_MAX
@@ -65,6 +66,7 @@ def matches(routing: CanRouting, frame: CanFrame) -> bool:
     can_id = routing.can_id
     return (
         not frame.remote
+        and frame.fd == (routing.kind is CanFrameKind.FD)
         and frame.extended == can_id.is_extended
         and (can_id.value ^ frame.can_id) & routing.mask & EXTENDED_ID_MAX == 0
     )

@@ -1,7 +1,6 @@
-"""The gateway's side of one CAN interface: bytes to frames, frames to channels, error frames to health; no codec.
+"""The gateway's side of one CAN interface: bytes to frames, frames to channels, filters to the socket; no codec.
 
-Everything but the callbacks of :class:`_Callbacks` runs in the gateway's items; the callbacks come from any thread and
-only fill the link's bounded bridges.
+All of it runs in the gateway's items, but for what is marked *any thread*.
 """
 
 from __future__ import annotations
@@ -10,15 +9,16 @@ import logging
 import threading
 from typing import Final, NamedTuple
 
+from taktora.can.callbacks import CanCallbacks
+from taktora.can.dlc import fd_length
 from taktora.can.filter import compile_filters
-from taktora.can.health import CanErrorKind, ErrorPassive, ErrorWarning, IfaceDown, ReceiveOverflow, classify
-from taktora.can.interface import CanErrorFrame, CanFilter, CanFrame, CanIfaceState, CanInterface
-from taktora.can.routing import EXTENDED_ID_MAX, CanRouting
+from taktora.can.health import IfaceDown, RestartAwaited, SendRefused
+from taktora.can.interface import CanFilter, CanFrame, CanIfaceState, CanInterface
+from taktora.can.routing import EXTENDED_ID_MAX, CanFrameKind, CanRouting
 from taktora.clock import Clock
-from taktora.connector.errors import Disconnected
-from taktora.connector.health import ConnectorHealth, ConnectorHealthKind, Degraded, Down
+from taktora.connector.health import ConnectorHealthKind, Degraded, Down
 from taktora.connector.link import Link
-from taktora.errors import BackPressure, LinkDown, StackError
+from taktora.errors import BackPressure, CodecError, ConnectorError, LinkDown, StackError
 from taktora.transport.channel import RawChannelWriter, RawSample
 
 __all__ = ["CanLinkDriver"]
@@ -30,8 +30,9 @@ _IDENTIFIERS_KEPT = 4096
 
 
 class _Match(NamedTuple):
-    """One inbound channel, ready to be compared: ``(frame id ^ value) & mask == 0`` and an equal extended flag."""
+    """One inbound channel, ready to be compared: ``(frame id ^ value) & mask == 0``, equal kind and extended flag."""
 
+    fd: bool
     extended: bool
     value: int
     mask: int
@@ -39,7 +40,7 @@ class _Match(NamedTuple):
     name: str
 
     def wants(self, frame: CanFrame) -> bool:
-        return self.extended == frame.extended and (self.value ^ frame.can_id) & self.mask == 0
+        return self.fd == frame.fd and self.extended == frame.extended and (self.value ^ frame.can_id) & self.mask == 0
 
 
 # req: REQ_0640, REQ_0641 raw frames and nothing above them
@@ -49,22 +50,33 @@ class CanLinkDriver:
     Args:
         interface: The seam: SocketCAN, a simulated node or a mock.
         clock: Clock of the gateway.
+        fd_padding: Fill CAN FD data up to the next length there is; otherwise such a payload is refused.
     """
 
-    def __init__(self, interface: CanInterface, clock: Clock) -> None:
+    def __init__(self, interface: CanInterface, clock: Clock, *, fd_padding: bool = True) -> None:
         self.interface: Final = interface
         self.filters: tuple[CanFilter, ...] | None = None
         """Filters in force; None while closed."""
         self.undelivered = 0
         """Frames that a full reader of the application lost; its channel's writer counts them too."""
         self.unmatched = 0
-        """Frames that no channel wanted: remote frames, and those on their way while filters were changed."""
+        """Frames that no channel wanted: of the other kind, or on their way while filters were changed."""
+        self.remotes = 0
+        """Remote frames received; the filters let them through only where all frames are accepted."""
         self.overflowed = 0
         """Frames that the system dropped before the interface could read them."""
+        self.controller_overflows = 0
+        """How often the controller said that it has lost frames, an unknown number each time."""
+        self.error_frames = 0
+        """Error frames received."""
+        self.is_restart_awaited = False
+        """The controller went bus-off and has shown no sign of life since (any thread)."""
+        self._fd_padding = fd_padding
         self._clock = clock
         self._link: Link[CanRouting, CanFrame, CanFrame] | None = None
         self._matches: tuple[_Match, ...] = ()
         self._wanted: dict[tuple[int, bool], tuple[RawChannelWriter, ...]] = {}
+        self._wanted_fd: dict[tuple[int, bool], tuple[RawChannelWriter, ...]] = {}
         self._generation = -1
         self._is_widened = False
         self._retired: list[RawChannelWriter] = []
@@ -88,12 +100,13 @@ class CanLinkDriver:
             StackError: no such interface, interface down, no kernel CAN; the link goes Down and tries again.
         """
         self.filters = None
-        self.interface.open(_Callbacks(self, self._clock))
+        self.interface.open(CanCallbacks(self, self._clock))
         try:
             self._apply_filters()
         except StackError:
             self.interface.close()
             raise
+        self._note_doubt()
 
     def close(self) -> None:
         self.filters = None
@@ -121,19 +134,24 @@ class CanLinkDriver:
         if self.interface.state is CanIfaceState.ACTIVE:
             self._apply_filters()
 
-    # req: REQ_0613, REQ_0615 classical frames only
+    # req: REQ_0611, REQ_0613, REQ_0615
     def compose(self, routing: CanRouting, sample: RawSample, payload: memoryview) -> CanFrame:  # noqa: ARG002
-        can_id = routing.can_id
-        return _new_tuple(
-            CanFrame, (can_id.value, payload.tobytes(), can_id.is_extended, False, 0, 0, False, False, False)
-        )
+        can_id, extended, fd, brs, esi = routing.head
+        data = self._fd_data(routing, payload) if fd else payload.tobytes()
+        return _new_tuple(CanFrame, (can_id, data, extended, False, 0, 0, fd, brs, esi))
 
     def transmit(self, message: CanFrame) -> None:
         try:
             self.interface.send(message)
+        except BackPressure:
+            raise
         except LinkDown as error:
+            self.is_restart_awaited |= self.interface.state is CanIfaceState.BUS_OFF
             if self.link.health.kind is not ConnectorHealthKind.DOWN:
                 self.link.report(Down(IfaceDown(self.interface.name, str(error)), self._clock.now_ns()))
+            raise
+        except ConnectorError as error:
+            self._note_refusal(str(error))
             raise
 
     # req: REQ_0614, REQ_0624
@@ -141,11 +159,11 @@ class CanLinkDriver:
         """Publish the data bytes on every matching channel, in order of opening; each gets its own envelope."""
         if self._generation != self.link.inbound_channels.generation:
             self._compile_matches()
-        can_id, data, extended, remote, _, _, _, _, _ = message
+        can_id, data, extended, remote, _, _, fd, _, _ = message
         if remote:
-            self.unmatched += 1
+            self.remotes += 1
             return
-        writers = self._wanted.get((can_id, extended))
+        writers = (self._wanted_fd if fd else self._wanted).get((can_id, extended))
         if writers is None:
             writers = self._find_writers(message)
         for writer in writers:
@@ -158,10 +176,11 @@ class CanLinkDriver:
 
     def _find_writers(self, frame: CanFrame) -> tuple[RawChannelWriter, ...]:
         """Match ``frame`` against all channels, once per identifier; a bus can send more of those than are kept."""
-        if len(self._wanted) >= _IDENTIFIERS_KEPT:
-            self._wanted.clear()
+        wanted = self._wanted_fd if frame.fd else self._wanted
+        if len(wanted) >= _IDENTIFIERS_KEPT:
+            wanted.clear()
         found = tuple(match.writer for match in self._matches if match.wants(frame))
-        self._wanted[frame.can_id, frame.extended] = found
+        wanted[frame.can_id, frame.extended] = found
         return found
 
     # req: REQ_0608
@@ -171,13 +190,44 @@ class CanLinkDriver:
             return []
         return [match.name for match in self._matches if match.wants(frame)]
 
+    # req: REQ_0611
+    def _fd_data(self, routing: CanRouting, payload: memoryview) -> bytes:
+        """Return the payload as CAN FD can carry it."""
+        length = len(payload)
+        full = fd_length(length)
+        if full != length and not self._fd_padding:
+            cause = f"{length} bytes for {routing}: no CAN FD frame has this length, the next is {full}"
+            self._note_refusal(cause)
+            raise CodecError("CAN FD", cause)
+        return payload.tobytes().ljust(full, b"\0")
+
+    def _note_refusal(self, cause: str) -> None:
+        """Be Degraded for a message that is counted and dropped; the first of a burst is the event that tells it."""
+        self.link.apply(Degraded(SendRefused(self.interface.name, cause)))
+
+    # req: REQ_0633
+    def _note_doubt(self) -> None:
+        """Say what speaks against the socket just opened: it works as well on a controller that is bus-off."""
+        is_off = self.interface.state is CanIfaceState.BUS_OFF
+        is_awaited = self.is_restart_awaited or is_off
+        link = self.link
+        link.doubt = RestartAwaited(self.interface.name) if is_awaited else None
+        link.sending_proves = not is_off and (not is_awaited or len(link.inbound_channels) == 0)
+
+    def note_life(self) -> None:
+        """The controller has shown that it runs (any thread)."""
+        self.is_restart_awaited = False
+        self.link.doubt, self.link.sending_proves = None, True
+
     # req: REQ_0625
     def _compile_matches(self) -> None:
         channels = self.link.inbound_channels
         self._generation = channels.generation
         self._wanted.clear()
+        self._wanted_fd.clear()
         self._matches = tuple(
             _Match(
+                channel.routing.kind is CanFrameKind.FD,
                 channel.routing.can_id.is_extended,
                 channel.routing.can_id.value,
                 channel.routing.mask & EXTENDED_ID_MAX,
@@ -212,51 +262,3 @@ class CanLinkDriver:
                 self.interface.name,
             )
         self._is_widened = widened
-
-
-class _Callbacks:
-    """What the interface calls, from any thread: fills the link's bridges, or nothing once they are closed."""
-
-    __slots__ = ("_clock", "_driver", "_iface", "_link")
-
-    def __init__(self, driver: CanLinkDriver, clock: Clock) -> None:
-        self._driver = driver
-        self._link = driver.link
-        self._iface = driver.interface.name
-        self._clock = clock
-
-    def on_frame(self, frame: CanFrame) -> None:
-        try:
-            self._link.receive(frame)
-        except Disconnected:
-            return  # the connector is closing: the frame came too late
-
-    # req: REQ_0631, REQ_0632, REQ_0633, REQ_0636, REQ_0643
-    def on_error_frame(self, frame: CanErrorFrame) -> None:
-        kind = classify(frame)
-        if kind is CanErrorKind.BUS_OFF:
-            self._report(Down(IfaceDown(self._iface, "bus-off"), self._clock.now_ns()))
-        elif kind is CanErrorKind.PASSIVE:
-            self._report(Degraded(ErrorPassive(self._iface)))
-        elif kind is CanErrorKind.WARNING:
-            self._report(Degraded(ErrorWarning(self._iface)))
-        elif kind is CanErrorKind.OTHER and isinstance(health := self._link.health, Degraded):
-            self._report(health)  # still errors: the recovery window starts anew
-
-    def on_state(self, state: CanIfaceState, reason: str) -> None:
-        if state is not CanIfaceState.ACTIVE:
-            self._report(Down(IfaceDown(self._iface, reason), self._clock.now_ns()))
-
-    def on_receive_overflow(self, lost: int) -> None:
-        self._driver.overflowed += lost
-        self._report(Degraded(ReceiveOverflow(self._iface, self._driver.overflowed)))
-
-    # req: REQ_0296
-    def on_failure(self, error: BaseException) -> None:
-        self._link.fail(error)
-
-    def _report(self, health: ConnectorHealth) -> None:
-        try:
-            self._link.report(health)
-        except Disconnected:
-            return  # as above

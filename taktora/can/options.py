@@ -28,9 +28,11 @@ class CanConnectorOptions:
         recovery_window_ns: Time without an error frame after which a Degraded interface is Up again, default 1 s;
             below 1 counts as 1.
         reconnect_policy: Called once per interface, so that back-off state is not shared.
+        fd_padding: Fill what is sent on FD channels up with 0x00 to the next length that CAN FD has; False refuses what
+            has another length: it is not sent, counted and told as Degraded.
 
     Raises:
-        ConfigurationError: no interface, or one named twice.
+        ConfigurationError: no interface, one named twice, or one that is no ``CanIface``.
     """
 
     ifaces: tuple[CanIface, ...]
@@ -39,8 +41,14 @@ class CanConnectorOptions:
     inbound_drop_threshold: int = 1
     recovery_window_ns: int = 1_000_000_000
     reconnect_policy: PolicyFactory = ExponentialBackoff
+    fd_padding: bool = True
 
     def __post_init__(self) -> None:
+        for iface in self.ifaces:
+            if not isinstance(iface, CanIface):
+                raise ConfigurationError(
+                    f"CanConnectorOptions.ifaces: {iface!r} is a {type(iface).__name__}; give CanIface('can0'), ..."
+                )
         names = [iface.name for iface in self.ifaces]
         if not names:
             raise ConfigurationError("CanConnectorOptions.ifaces: empty; name at least one interface")
