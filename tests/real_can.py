@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from taktora.can import CanErrorClass, CanErrorFrame, CanFrame, CanIfaceState, CanInterfaceListener
-from taktora.can.socketcan import PythonCanBus, SocketCanInterface, open_bus
+from taktora.can.socketcan import SocketCanInterface
 from taktora_hil.fingerprint import fingerprint
 from taktora_hil.rig_can import RECORDINGS, CanRig, why_no_rig
 from tests.patience import PATIENCE_S
@@ -26,7 +26,6 @@ __all__ = [
     "can_interfaces",
     "can_rig",
     "needs_command",
-    "open_hearing_itself",
     "send_raw",
     "wait_for",
 ]
@@ -83,15 +82,8 @@ def can_rig() -> Iterator[CanRig]:
         yield rig
 
 
-def open_hearing_itself(name: str) -> PythonCanBus:
-    """Open the interface as the driver does, but have it receive what it sends: a loop for a single channel."""
-    bus = open_bus(name)
-    bus.socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_RECV_OWN_MSGS, 1)
-    return bus
-
-
 def send_raw(interface: str, can_id: int, data: bytes = b"", count: int = 1) -> None:
-    """Send frames past our driver; ``can_id`` with the flags of ``linux/can.h``."""
+    """Send classical frames past our driver; ``can_id`` with the flags of ``linux/can.h``."""
     with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as sender:
         sender.bind((interface,))
         for _ in range(count):
@@ -128,8 +120,8 @@ class Fence:
 class FencedInterface(SocketCanInterface):
     """The real driver; its listener does not hear of the fence."""
 
-    def __init__(self, name: str, fence: Fence) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, fence: Fence, *, receive_own: bool = False, loopback: bool = True) -> None:
+        super().__init__(name, receive_own=receive_own, loopback=loopback)
         self.reached = threading.Event()
         fence.add(self)
 

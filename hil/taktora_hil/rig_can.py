@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
 from taktora.errors import ConfigurationError
 
-__all__ = ["RECORDINGS", "CanRig", "why_no_rig"]
+__all__ = ["RECORDINGS", "CanPair", "CanRig", "why_no_rig"]
 
 RECORDINGS: Final = "TAKTORA_CAN_RECORDINGS"
 """Environment variable: the folder in which the rig of a test run records what was on its interfaces."""
@@ -31,9 +32,12 @@ _QUEUE: Final = 10
 """Frames in the transmit queue of an ordinary CAN interface."""
 _COUNTED_BYTES: Final = 16
 """What a classical frame counts in a queue, whatever its length."""
+_CLASSICAL_MTU: Final = 16
+_FD_MTU: Final = 72
 _START_PATIENCE_S: Final = 20.0
 _END_PATIENCE_S: Final = 5.0
 _ALIAS: Final = re.compile(r"taktora rig of process (\d+)")
+_pairs = count()
 _GUEST: Final = "'nox -s vcan' runs the CAN rig in a guest"
 
 
@@ -61,7 +65,7 @@ def why_no_rig() -> str:
 
 # req: REQ_8505
 class CanRig:
-    """A context manager: virtual CAN interfaces that are up, each a bus of its own.
+    """A context manager: virtual CAN interfaces that are up and carry CAN FD, each a bus of its own.
 
     Args:
         count: How many.
@@ -100,6 +104,12 @@ class CanRig:
         """Bring one of the interfaces up or down, as an administrator does."""
         _ip("link", "set", interface, "up" if is_up else "down")
 
+    # req: REQ_0611
+    def carry_fd(self, interface: str, is_fd: bool) -> None:
+        """Have one of the interfaces carry CAN FD or classical frames only; it is down for a moment."""
+        self.set_up(interface, False)
+        _ip("link", "set", interface, "mtu", str(_FD_MTU if is_fd else _CLASSICAL_MTU), "up")
+
     def remove(self, interface: str) -> None:
         """Take one of the interfaces away, as the end of a USB adapter does."""
         _ip("link", "del", interface)
@@ -120,11 +130,15 @@ class CanRig:
         pace = ("rate", f"{frames_per_s * _COUNTED_BYTES}bps", "burst", queue, "limit", queue)
         _run("tc", "qdisc", "replace", "dev", interface, "root", "tbf", *pace)
 
+    def unplug_at_once(self, interface: str) -> None:
+        """Drop what :meth:`plug` has held, and let what follows go as fast as ever."""
+        _run("tc", "qdisc", "del", "dev", interface, "root")
+
     def _add(self) -> None:
-        name = _add_first_free()
+        name = _add_first_free("type", "vcan")
         self.interfaces += (name,)
         self._stack.callback(_remove_if_there, name)
-        _ip("link", "set", name, "alias", f"taktora rig of process {os.getpid()}", "up")
+        _raise(name)
 
     def _start_recording(self, name: str, folder: Path) -> None:
         if shutil.which("candump") is None:
@@ -141,14 +155,45 @@ class CanRig:
             time.sleep(0.005)
 
 
-def _add_first_free() -> str:
+class CanPair:
+    """A context manager: two interfaces that hear each other as two hosts on one bus do. Needs the module vxcan."""
+
+    def __init__(self) -> None:
+        self.interfaces: tuple[str, ...] = ()
+        """Both names inside the ``with`` block."""
+
+    def __enter__(self) -> Self:
+        _reap_leftovers()
+        far = f"vp{os.getpid()}n{next(_pairs)}"
+        near = _add_first_free("type", "vxcan", "peer", "name", far)
+        self.interfaces = (near, far)
+        try:
+            for name in self.interfaces:
+                _raise(name)
+        except BaseException:
+            _remove_if_there(near)
+            raise
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        near, *_ = self.interfaces
+        self.interfaces = ()
+        _remove_if_there(near)  # and the other end with it
+
+
+def _raise(name: str) -> None:
+    alias = f"taktora rig of process {os.getpid()}"
+    _ip("link", "set", name, "mtu", str(_FD_MTU), "alias", alias, "up")
+
+
+def _add_first_free(*kind: str) -> str:
     """Make the first ``vcanN`` that is free; the kernel decides between two who try at once."""
     for number in range(_HIGHEST):
         name = f"vcan{number}"
         if _exists(name):
             continue
         try:
-            _ip("link", "add", name, "type", "vcan")
+            _ip("link", "add", name, *kind)
         except ConfigurationError:
             if not _exists(name):
                 raise

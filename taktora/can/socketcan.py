@@ -1,27 +1,30 @@
-"""The real CAN interface: SocketCAN through python-can; it never configures, raises or restarts an interface.
+"""The real CAN interface: SocketCAN; it never configures, raises or restarts an interface.
+
+python-can opens and closes the socket; frames are read and written past it (``wireformat``, ``rawsocket``): it has no
+ESI to send, no DLC of a remote frame above 8, no lost frames, no time stamp in whole nanoseconds, and its messages cost
+more than all else here. One socket carries classical and CAN FD frames.
 
 Opening a CAN_RAW socket needs no privilege on current kernels, so none is asked for beforehand; a gateway process in a
-hardened container may need CAP_NET_RAW, and the kernel's EPERM says so. Bringing the interface up, its bit rate and
+hardened container may need CAP_NET_RAW, and the kernel's EPERM says so. Bringing the interface up, its bit rates and
 ``restart-ms`` belong to the system's administrator (``ip link set can0 up type can bitrate 500000 restart-ms 100``).
 
-A reader thread per open interface only hands frames to the listener; it waits for the bus's socket and for the end, so
-that closing is immediate. What the kernel or python-can say takes the
-interface Down; anything else that ends the thread is a defect and goes to the listener as it is. The kernel does not
-tell when a full transmit queue has room again: 2 ms after each ENOBUFS a second thread, which sleeps otherwise, has the
-sender try again.
+A reader thread per open interface only hands frames to the listener; it waits for the socket and for the end, so that
+closing is immediate. What the kernel says takes the interface Down; anything else that ends the thread is a defect and
+goes to the listener as it is. The kernel does not tell when a full transmit queue has room again: 2 ms after each
+ENOBUFS a second thread, which sleeps otherwise, has the sender try again.
 """
 
 from __future__ import annotations
 
 import errno
-import selectors
+import select
 import socket
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES, fd_length
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -30,6 +33,8 @@ from taktora.can.interface import (
     CanIfaceState,
     CanInterfaceListener,
 )
+from taktora.can.rawsocket import RECEIVE_BUFFER_BYTES, Reception, apply_filters, prepare
+from taktora.can.wireformat import CANFD_MTU, pack_frame
 from taktora.clock import Clock, SystemClock
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
 from taktora.extras import missing_text
@@ -38,24 +43,20 @@ __all__ = ["PythonCanBus", "SocketCanInterface", "open_bus", "require_python_can
 
 _AF_CAN: Final = 29
 _CAN_RAW: Final = 1
-_SOL_CAN_RAW: Final = 101
-_CAN_RAW_FILTER: Final = 1
-_FILTER_ENTRY: Final = struct.Struct("=II")
+_DONTWAIT: Final = 0x40
 _ROOM_WAIT_S: Final = 0.002
 _JOIN_TIMEOUT_S: Final = 5.0
 _IFF_UP: Final = 1
+_NETWORK: Final = Path("/sys/class/net")
 _FULL: Final = frozenset({errno.ENOBUFS, errno.EAGAIN})
 _GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENETUNREACH})
+_TOO_LONG: Final = frozenset({errno.EINVAL, errno.EMSGSIZE})
 
 
 class PythonCanBus(Protocol):
-    """What is used of a python-can bus; ``socket`` is its SocketCAN back-end's, readable when ``recv`` has news."""
+    """What is used of a python-can bus: ``socket``, which its SocketCAN back-end has bound, and the end of it."""
 
     socket: Any
-
-    def recv(self, timeout: float | None = None) -> Any: ...
-
-    def send(self, msg: Any, timeout: float | None = None) -> None: ...
 
     def shutdown(self) -> None: ...
 
@@ -79,19 +80,36 @@ class _Stop(threading.Event):
 class SocketCanInterface:
     """One SocketCAN interface; a ``CanInterface``.
 
+    Time stamps are the kernel's, brought to ``clock`` (see ``rawsocket``). ESI is honoured by virtual interfaces only:
+    a controller sets it itself.
+
     Args:
         name: Network interface, for example ``can0``.
-        clock: Gives the time stamps of frames.
+        clock: What time stamps are on.
         make_bus: Opens the python-can bus of that name.
+        receive_own: Receive what is sent here too (CAN_RAW_RECV_OWN_MSGS).
+        loopback: Other sockets of this host receive what is sent here (CAN_RAW_LOOPBACK).
+        receive_buffer_bytes: Receive buffer to ask the kernel for; what finds it full is reported as lost.
     """
 
     def __init__(
-        self, name: str, clock: Clock | None = None, make_bus: Callable[[str], PythonCanBus] | None = None
+        self,
+        name: str,
+        clock: Clock | None = None,
+        make_bus: Callable[[str], PythonCanBus] | None = None,
+        *,
+        receive_own: bool = False,
+        loopback: bool = True,
+        receive_buffer_bytes: int = RECEIVE_BUFFER_BYTES,
     ) -> None:
         self._name = name
-        self._now_ns = (clock or SystemClock()).now_ns
+        self._clock = clock or SystemClock()
         self._make_bus = make_bus or open_bus
+        self._receive_own = receive_own
+        self._loopback = loopback
+        self._receive_buffer_bytes = receive_buffer_bytes
         self._state = CanIfaceState.CLOSED
+        self._carries_fd: bool | None = None
         self._bus: PythonCanBus | None = None
         self._threads: tuple[threading.Thread, ...] = ()
         self._stop: _Stop | None = None
@@ -106,9 +124,10 @@ class SocketCanInterface:
     def state(self) -> CanIfaceState:
         return self._state
 
+    # req: REQ_0611
     @property
     def carries_fd(self) -> bool:
-        return False
+        return _mtu_has_fd(self._name) if self._carries_fd is None else self._carries_fd
 
     def open(self, listener: CanInterfaceListener) -> None:
         self.close()
@@ -116,10 +135,16 @@ class SocketCanInterface:
             bus = self._make_bus(self._name)
         except OSError as error:
             raise StackError(open_text(self._name, error)) from error
+        try:
+            reception = self._prepare(bus)
+        except BaseException:
+            bus.shutdown()
+            raise
         self._bus = bus
+        self._carries_fd = _mtu_has_fd(self._name)  # an interface that is up keeps it
         self._stop, self._room_wanted = stop, wanted = _Stop(), threading.Event()
         self._state = CanIfaceState.ACTIVE
-        reading, waiting = (bus, listener, stop), (listener, stop, wanted)
+        reading, waiting = (bus, reception, listener, stop), (listener, stop, wanted)
         self._threads = (
             threading.Thread(target=self._read, args=reading, name=f"taktora-can-{self._name}", daemon=True),
             threading.Thread(target=self._watch_room, args=waiting, name=f"taktora-can-{self._name}-room", daemon=True),
@@ -127,35 +152,50 @@ class SocketCanInterface:
         for thread in self._threads:
             thread.start()
 
+    def _prepare(self, bus: PythonCanBus) -> Reception:
+        prepare(
+            self._name,
+            bus.socket,
+            receive_own=self._receive_own,
+            loopback=self._loopback,
+            receive_buffer_bytes=self._receive_buffer_bytes,
+        )
+        return Reception(self._name, bus.socket, self._clock)
+
     def send(self, frame: CanFrame) -> None:
         bus = self._bus
         if bus is None or self._state is not CanIfaceState.ACTIVE:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
-        if len(frame.data) > 8:
-            raise PayloadOverflow(len(frame.data), 8, f"a classical CAN frame on {self._name!r}")
+        self._check(frame)
         try:
-            bus.send(_message(frame), timeout=0)
-        except (OSError, require_python_can().CanError) as error:
-            raise self._send_error(error) from error
+            bus.socket.send(pack_frame(frame), _DONTWAIT)
+        except OSError as error:
+            raise self._send_error(error, frame) from error
+
+    def _check(self, frame: CanFrame) -> None:
+        length = len(frame.data)
+        if length > (FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
+            kind, limit = ("CAN FD", FD_MAX_BYTES) if frame.fd else ("classical CAN", CLASSICAL_MAX_BYTES)
+            raise PayloadOverflow(length, limit, f"a {kind} frame on {self._name!r}")
+        if not frame.fd:
+            return
+        if frame.remote:
+            raise StackError(f"CAN interface {self._name!r}: CAN FD has no remote frames; send a classical one")
+        if length not in FD_LENGTHS:
+            longer = fd_length(length)
+            raise StackError(f"CAN interface {self._name!r}: no CAN FD frame has {length} bytes; pad them to {longer}")
 
     def set_filters(self, filters: Sequence[CanFilter]) -> None:
         bus = self._bus
-        if bus is None:
-            return
-        packed = b"".join(_FILTER_ENTRY.pack(entry.can_id, entry.can_mask) for entry in filters)
-        try:
-            # Past python-can: its set_filters([]) means accept-all, and a refusal would only be logged.
-            bus.socket.setsockopt(_SOL_CAN_RAW, _CAN_RAW_FILTER, packed)
-        except OSError as error:
-            raise StackError(
-                f"CAN interface {self._name!r}: the kernel refused {len(filters)} filters ({error.strerror})"
-            ) from error
+        if bus is not None:  # past python-can: its set_filters([]) means accept-all, and a refusal would only be logged
+            apply_filters(self._name, bus.socket, list(filters))
 
     def on_transmit_ready(self, callback: Callable[[], None] | None) -> None:
         self._on_room = callback
 
     def close(self) -> None:
         self._state = CanIfaceState.CLOSED
+        self._carries_fd = None
         stop, self._stop = self._stop, None
         if stop is not None:
             stop.set()
@@ -171,54 +211,41 @@ class SocketCanInterface:
             bus.shutdown()
 
     # req: REQ_0296
-    def _read(self, bus: PythonCanBus, listener: CanInterfaceListener, stop: _Stop) -> None:
+    def _read(self, bus: PythonCanBus, reception: Reception, listener: CanInterfaceListener, stop: _Stop) -> None:
         try:
-            with selectors.DefaultSelector() as waiting:
-                waiting.register(bus.socket, selectors.EVENT_READ)
-                waiting.register(stop.socket, selectors.EVENT_READ)
-                while not stop.is_set():
-                    waiting.select()
-                    if not stop.is_set() and not self._receive(bus, listener, stop):
-                        return
+            waiting = select.poll()
+            waiting.register(bus.socket, select.POLLIN)
+            waiting.register(stop.socket, select.POLLIN)
+            while not stop.is_set() and reception.error is None:
+                waiting.poll()
+                self._receive(reception, listener, stop)
         except BaseException as error:  # a defect: Python would let the thread die unseen
             self._state = CanIfaceState.DOWN
             listener.on_failure(error)
 
-    def _receive(self, bus: PythonCanBus, listener: CanInterfaceListener, stop: _Stop) -> bool:
-        """Hand over what the socket has become readable for; False when that was its end."""
-        try:
-            message = bus.recv(0)
-        except (OSError, require_python_can().CanError) as error:
-            self._end_reading(listener, stop, error)
-            return False
-        if message is not None and not stop.is_set():
-            self._hand_over(message, listener)
-        return True
-
-    def _hand_over(self, message: Any, listener: CanInterfaceListener) -> None:
-        now_ns = self._now_ns()
-        if message.is_error_frame:
-            classes = CanErrorClass(message.arbitration_id & 0x3FF)
-            if CanErrorClass.BUS_OFF in classes:
-                self._state = CanIfaceState.BUS_OFF
-            listener.on_error_frame(CanErrorFrame(classes, bytes(message.data), now_ns))
-        elif not message.is_fd:
-            data = b"" if message.is_remote_frame else bytes(message.data)
-            listener.on_frame(
-                CanFrame(
-                    message.arbitration_id,
-                    data,
-                    message.is_extended_id,
-                    message.is_remote_frame,
-                    message.dlc if message.is_remote_frame else 0,
-                    now_ns,
-                )
-            )
-
-    def _end_reading(self, listener: CanInterfaceListener, stop: _Stop, error: Exception) -> None:
-        if not stop.is_set():
+    def _receive(self, reception: Reception, listener: CanInterfaceListener, stop: _Stop) -> None:
+        """Hand over what the socket has become readable for, then what it has lost, then its end."""
+        is_over = stop.is_set
+        on_frame = listener.on_frame
+        for frame in reception.frames():
+            if is_over():
+                return
+            if type(frame) is CanFrame:
+                on_frame(frame)
+            elif isinstance(frame, CanErrorFrame):
+                self._tell_error(frame, listener)
+        if is_over():
+            return
+        if (reception.taken > 1 or reception.error) and (lost := reception.newly_lost()):
+            listener.on_receive_overflow(lost)
+        if reception.error is not None and not is_over():
             self._state = CanIfaceState.DOWN
-            listener.on_state(CanIfaceState.DOWN, _cause_of(error))
+            listener.on_state(CanIfaceState.DOWN, _cause_of(reception.error))
+
+    def _tell_error(self, frame: CanErrorFrame, listener: CanInterfaceListener) -> None:
+        if CanErrorClass.BUS_OFF in frame.classes:
+            self._state = CanIfaceState.BUS_OFF
+        listener.on_error_frame(frame)
 
     # req: REQ_0296
     def _watch_room(self, listener: CanInterfaceListener, stop: _Stop, wanted: threading.Event) -> None:
@@ -233,17 +260,20 @@ class SocketCanInterface:
             self._state = CanIfaceState.DOWN
             listener.on_failure(error)
 
-    def _send_error(self, error: Exception) -> Exception:
-        code = _errno_of(error)
-        if code in _FULL or (code is None and "buffer full" in str(error).lower()):
+    def _send_error(self, error: OSError, frame: CanFrame) -> Exception:
+        place, cause = f"CAN interface {self._name!r}", _cause_of(error)
+        if error.errno in _FULL:
             self._room_wanted.set()
-            return BackPressure(
-                f"CAN interface {self._name!r}: transmit queue is full ({_cause_of(error)}); send again later"
-            )
-        if code in _GONE:
+            return BackPressure(f"{place}: transmit queue is full ({cause}); send again later")
+        if error.errno in _GONE:
             self._state = CanIfaceState.DOWN
-            return LinkDown(f"CAN interface {self._name!r}: {_cause_of(error)}; bring it up, then open it again")
-        return StackError(f"CAN interface {self._name!r}: sending failed ({_cause_of(error)})")
+            return LinkDown(f"{place}: {cause}; bring it up, then open it again")
+        if frame.fd and error.errno in _TOO_LONG:
+            return StackError(
+                f"{place} carries no CAN FD frames ({cause}); take it down, then 'ip link set {self._name} mtu 72' for "
+                f"vcan, 'ip link set {self._name} type can bitrate 500000 dbitrate 2000000 fd on' for a controller"
+            )
+        return StackError(f"{place}: sending failed ({cause})")
 
 
 # req: REQ_0603
@@ -262,7 +292,9 @@ def require_python_can() -> Any:
 
 # req: REQ_0631
 def open_bus(name: str) -> PythonCanBus:
-    """Open the SocketCAN interface ``name`` with error frames on and own messages off.
+    """Open the SocketCAN interface ``name`` for frames of both kinds, with error frames on and own messages off.
+
+    python-can's configuration files and environment variables are not read.
 
     Raises:
         ConfigurationError: python-can is not installed.
@@ -273,7 +305,7 @@ def open_bus(name: str) -> PythonCanBus:
         raise OSError(errno.ENETDOWN, "Network is down")
     _probe(name)
     try:
-        bus: PythonCanBus = can.Bus(interface="socketcan", channel=name, receive_own_messages=False, fd=False)
+        bus: PythonCanBus = can.Bus(interface="socketcan", channel=name, fd=True, ignore_config=True)
     except can.CanError as error:
         raise OSError(_errno_of(error) or errno.EIO, str(error)) from error
     return bus
@@ -303,21 +335,18 @@ def _probe(name: str) -> None:
 
 def _is_up(name: str) -> bool:
     try:
-        flags = int(Path(f"/sys/class/net/{name}/flags").read_text(encoding="ascii"), 16)
+        flags = int((_NETWORK / name / "flags").read_text(encoding="ascii"), 16)
     except (OSError, ValueError):
         return True  # unknown: let the socket say it
     return bool(flags & _IFF_UP)
 
 
-def _message(frame: CanFrame) -> Any:
-    can = require_python_can()
-    return can.Message(
-        arbitration_id=frame.can_id,
-        is_extended_id=frame.extended,
-        is_remote_frame=frame.remote,
-        dlc=frame.dlc if frame.remote else len(frame.data),
-        data=None if frame.remote else frame.data,
-    )
+def _mtu_has_fd(name: str) -> bool:
+    """Say whether the interface takes frames of CAN FD; True for one that is not there (yet)."""
+    try:
+        return int((_NETWORK / name / "mtu").read_text(encoding="ascii")) >= CANFD_MTU
+    except (OSError, ValueError):
+        return True
 
 
 def _errno_of(error: BaseException) -> int | None:
@@ -325,6 +354,6 @@ def _errno_of(error: BaseException) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def _cause_of(error: BaseException) -> str:
-    code = _errno_of(error)
-    return f"{error} [{errno.errorcode[code]}]" if code is not None and code in errno.errorcode else str(error)
+def _cause_of(error: OSError) -> str:
+    text, code = error.strerror or str(error), error.errno or 0
+    return f"{text} [{errno.errorcode[code]}]" if code in errno.errorcode else text

@@ -26,7 +26,7 @@ from taktora_hil.rig_can import CanRig
 from taktora_sim.can import SimulatedCanBus, SimulatedCanInterface
 from taktora_sim.world import World
 from tests.patience import PATIENCE_S
-from tests.real_can import GATE, open_hearing_itself
+from tests.real_can import GATE
 from tests.unit.can.support import MS, BytesCodec, FixedPolicy
 
 _ID = CanId(0x123)
@@ -167,7 +167,7 @@ def _simulated_bench() -> ConnectorBench:
 def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
     """The real driver on an interface; only a rig's may be taken down and plugged."""
     runtime = Runtime.system(transport="inprocess")
-    interface = _BreakableSocket(name, make_bus=open_hearing_itself)
+    interface = _BreakableSocket(name, receive_own=True)
 
     def break_stack() -> None:
         interface.is_broken = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import time
 from collections.abc import Callable
-from itertools import count
+from typing import Any
 
 import pytest
 
@@ -11,38 +13,49 @@ from taktora.can.socketcan import SocketCanInterface
 from taktora.testing.mock_can import MockCanInterface
 from taktora_sim.can import SimulatedCanBus
 from taktora_sim.world import World
-from tests.contract.can.interface_checks import CHECKS, Pair
+from tests.contract.can.interface_checks import CHECKS, CLASSICAL_CHECKS, HOST_CHECKS, Pair
 from tests.real_can import GATE, Fence, FencedInterface
-from tests.unit.can.fake_bus import FakeBus
+from tests.unit.can.fake_bus import FakeBus, FakeWire
 
-_channels = count()
+_SETTLE_NS = 5_000_000
 
 
 def _nothing() -> None:
-    """A mock delivers at once."""
+    """A mock delivers at once; a simulated bus sends nothing while no time passes."""
 
 
-def _mock_pair() -> Pair:
-    left, right = MockCanInterface("can0"), MockCanInterface("can1")
+def _mock_pair(*, fd: bool = True) -> Pair:
+    left, right = MockCanInterface("can0", carries_fd=fd), MockCanInterface("can1", carries_fd=fd)
     left.connect(right)
     return Pair(left, right, _nothing, _nothing)
 
 
 def _simulated_pair() -> Pair:
     world = World(1)
-    bus = SimulatedCanBus(world, "vehicle")
-    left, right = bus.node("left").interface(), bus.node("right").interface()
-    return Pair(left, right, lambda: world.run_for(1_000_000), world.close)
+    bus = SimulatedCanBus(world, "vehicle", 500_000)
+    host, other = bus.node("left"), bus.node("right")
+    return Pair(
+        host.interface(),
+        other.interface(),
+        lambda: world.run_for(_SETTLE_NS),
+        world.close,
+        now_ns=world.now_ns,
+        hold=_nothing,
+        release=_nothing,
+    )
 
 
-def _fake_socketcan_pair() -> Pair:
-    channel, buses = f"contract-{next(_channels)}", list[FakeBus]()
+def _fake_socketcan_pair(*, fd: bool = True) -> Pair:
+    wire, buses = FakeWire(mtu=72 if fd else 16), list[FakeBus]()
 
     def make_bus(_name: str) -> FakeBus:
-        buses.append(FakeBus(channel))
+        buses.append(FakeBus(wire))
         return buses[-1]
 
-    left, right = SocketCanInterface("can0", make_bus=make_bus), SocketCanInterface("can1", make_bus=make_bus)
+    def beside(*, receive_own: bool = False, loopback: bool = True) -> SocketCanInterface:
+        return SocketCanInterface("fake2", make_bus=make_bus, receive_own=receive_own, loopback=loopback)
+
+    left, right = SocketCanInterface("fake0", make_bus=make_bus), SocketCanInterface("fake1", make_bus=make_bus)
 
     def settle() -> None:
         for bus in buses:
@@ -53,10 +66,19 @@ def _fake_socketcan_pair() -> Pair:
         left.close()
         right.close()
 
-    return Pair(left, right, settle, close)
+    return Pair(
+        left,
+        right,
+        settle,
+        close,
+        now_ns=time.monotonic_ns,
+        beside_left=beside,
+        hold=lambda: setattr(wire, "is_held", True),
+        release=lambda: setattr(wire, "is_held", False),
+    )
 
 
-def _socketcan_pair(interface: str, world: str) -> Pair:
+def _socketcan_pair(interface: str, world: str, rig: Any) -> Pair:
     fence = Fence(interface, world)
     left, right = FencedInterface(interface, fence), FencedInterface(interface, fence)
 
@@ -64,11 +86,27 @@ def _socketcan_pair(interface: str, world: str) -> Pair:
         left.close()
         right.close()
 
-    return Pair(left, right, fence.settle, close)
+    return Pair(
+        left,
+        right,
+        fence.settle,
+        close,
+        now_ns=time.monotonic_ns,
+        beside_left=lambda **options: FencedInterface(interface, fence, **options),
+        hold=(lambda: rig.plug(interface)) if rig else None,
+        release=(lambda: rig.unplug_at_once(interface)) if rig else None,
+        sets_esi=world == "rig",
+    )
 
 
-_STAND_INS = {"mock": _mock_pair, "socketcan over a fake": _fake_socketcan_pair}
-_each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+_STAND_INS = {
+    "mock": (_mock_pair, CHECKS),
+    "socketcan over a fake": (_fake_socketcan_pair, CHECKS + HOST_CHECKS),
+}
+
+
+def _name_of(check: object) -> str:
+    return check.__name__.removeprefix("check_") if inspect.isfunction(check) else str(check)
 
 
 def _run(check: Callable[[Pair], None], pair: Pair) -> None:
@@ -78,19 +116,41 @@ def _run(check: Callable[[Pair], None], pair: Pair) -> None:
         pair.close()
 
 
-@pytest.mark.verifies("REQ_0602", "REQ_0622")
+@pytest.mark.verifies("REQ_0602", "REQ_0611", "REQ_0622", "REQ_8202")
 @pytest.mark.gate(GATE)
-@_each_check
+@pytest.mark.parametrize("check", CHECKS + HOST_CHECKS, ids=_name_of)
 def test_contract(check: Callable[[Pair], None], world_name: str, request: pytest.FixtureRequest) -> None:
     if world_name == "sim":
         _run(check, _simulated_pair())
-    else:
-        interface = request.getfixturevalue("can_interfaces")[0]
-        _run(check, _socketcan_pair(interface, world_name))
+        return
+    interface = request.getfixturevalue("can_interfaces")[0]
+    rig = request.getfixturevalue("_shared_rig") if world_name == "rig" else None
+    _run(check, _socketcan_pair(interface, world_name, rig))
 
 
-@pytest.mark.verifies("REQ_0604", "REQ_0622")
-@pytest.mark.parametrize("backend", list(_STAND_INS))
-@_each_check
+@pytest.mark.verifies("REQ_0602", "REQ_0611")
+@pytest.mark.world("rig")
+@pytest.mark.parametrize("check", CLASSICAL_CHECKS, ids=_name_of)
+def test_contract_of_a_classical_interface(
+    check: Callable[[Pair], None], world_name: str, request: pytest.FixtureRequest
+) -> None:
+    if world_name == "sim":
+        _run(check, _simulated_pair())
+        return
+    rig = request.getfixturevalue("can_rig")
+    rig.carry_fd(rig.interfaces[0], False)
+    _run(check, _socketcan_pair(rig.interfaces[0], world_name, rig))
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0611", "REQ_0622")
+@pytest.mark.parametrize(
+    ("backend", "check"),
+    [
+        pytest.param(backend, check, id=f"{backend}-{_name_of(check)}")
+        for backend in _STAND_INS
+        for check in _STAND_INS[backend][1]
+    ],
+)
 def test_contract_of_the_stand_ins(backend: str, check: Callable[[Pair], None]) -> None:
-    _run(check, _STAND_INS[backend]())
+    make_pair, _ = _STAND_INS[backend]
+    _run(check, make_pair())
