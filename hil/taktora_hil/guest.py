@@ -10,6 +10,7 @@ hand: nothing is left behind.
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -21,16 +22,21 @@ from typing import IO, Any, BinaryIO, Final
 
 from taktora.errors import ConfigurationError
 from taktora_hil.guest_image import Kernel, find_kernel, pack_initramfs, unpacked_module
+from taktora_hil.guest_kernel import cached_kernels
 
-__all__ = ["CAN_MODULES", "KERNEL_FOLDER", "Guest", "GuestTimeout", "why_no_guest"]
+__all__ = ["CAN_MODULES", "KERNEL_FOLDER", "Guest", "GuestTimeout", "needs_kernel", "why_no_guest"]
 
-CAN_MODULES: Final = ("vcan", "can-raw", "can-bcm", "can-gw", "can-isotp", "can-j1939", "sch_plug", "sch_tbf")
+CAN_MODULES: Final = ("vcan", "vxcan", "can-raw", "can-bcm", "can-gw", "can-isotp", "can-j1939", "sch_plug", "sch_tbf")
 """CAN as a rig needs it; the last two make a transmit queue that is full or slow."""
 KERNEL_FOLDER: Final = "TAKTORA_GUEST_KERNEL"
-"""Environment variable: the folder that a kernel package was unpacked into; unset: the installed kernels in /boot."""
+"""Environment variable: the folder that a kernel package was unpacked into.
+
+Unset: the installed kernels in /boot, then those that were downloaded before.
+"""
 
 _GUEST_MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _EMULATOR: Final = "qemu-system-x86_64"
+_MACHINE: Final = "x86_64"
 _MICRO_FOLDERS: Final = ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "root")
 _TIMED_OUT: Final = 143
 """What busybox's timeout ends with when it had to end the command: 128 + SIGTERM."""
@@ -63,19 +69,32 @@ class GuestTimeout(ConfigurationError):
 # req: REQ_8507, REQ_8510
 def why_no_guest(modules: Sequence[str] = CAN_MODULES) -> str:
     """Return why this machine cannot run a guest with ``modules``, as ``not run: ...``; empty when it can."""
+    reason = _why_no_emulator()
+    if reason:
+        return reason
+    if _kernel_for(modules) is None:
+        return (
+            f"not run: {_kernel_roots()[0]} holds no kernel with the modules {', '.join(modules)}; apt-get install "
+            "linux-image-amd64 (the cloud kernel has no CAN), have 'nox -s vcan' download it, or unpack the package "
+            f"that this one depends on with dpkg-deb -x and name the folder in {KERNEL_FOLDER}"
+        )
+    return ""
+
+
+def needs_kernel(modules: Sequence[str] = CAN_MODULES) -> bool:
+    """Say whether a kernel with ``modules`` is all that a guest lacks, and nobody has said where it is."""
+    return not os.environ.get(KERNEL_FOLDER) and _kernel_for(modules) is None and not _why_no_emulator()
+
+
+def _why_no_emulator() -> str:
     if sys.platform != "linux":
         return f"not run: a guest needs Linux, this is {sys.platform}"
+    if platform.machine() != _MACHINE:
+        return f"not run: a guest runs this machine's programs on {_MACHINE}, this is {platform.machine()}"
     tools = {_EMULATOR: "qemu-system-x86", "busybox": "busybox-static", "setpriv": "util-linux"}
     missing = [f"{tool} (package {package})" for tool, package in tools.items() if shutil.which(tool) is None]
     if missing:
         return f"not run: a guest needs {' and '.join(missing)}; apt-get install them"
-    root = _kernel_root()
-    if find_kernel(root, (*_GUEST_MODULES, *modules)) is None:
-        return (
-            f"not run: {root} holds no kernel with the modules {', '.join(modules)}; apt-get install linux-image-amd64 "
-            "(the cloud kernel has no CAN), or apt-get download the package that this one depends on, unpack it with "
-            f"dpkg-deb -x and name the folder in {KERNEL_FOLDER}"
-        )
     return ""
 
 
@@ -126,7 +145,7 @@ class Guest:
         reason = why_no_guest(self.modules)
         if reason:
             raise ConfigurationError(reason)
-        kernel = find_kernel(_kernel_root(), (*_GUEST_MODULES, *self.modules))
+        kernel = _kernel_for(self.modules)
         assert kernel is not None
         self.facts["kernel"] = kernel.version
         script = _command_line(command, folder, environment or {})
@@ -191,8 +210,14 @@ def _path_of(file: BinaryIO) -> str:
     return f"/proc/self/fd/{file.fileno()}"
 
 
-def _kernel_root() -> Path:
-    return Path(os.environ.get(KERNEL_FOLDER) or "/")
+def _kernel_roots() -> list[Path]:
+    named = os.environ.get(KERNEL_FOLDER)
+    return [Path(named)] if named else [Path("/"), *cached_kernels()]
+
+
+def _kernel_for(modules: Sequence[str]) -> Kernel | None:
+    found = (find_kernel(root, (*_GUEST_MODULES, *modules)) for root in _kernel_roots())
+    return next(filter(None, found), None)
 
 
 def _command_line(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:

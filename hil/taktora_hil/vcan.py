@@ -1,7 +1,7 @@
 """Runs the CAN tests of the rig world on the kernel's virtual CAN: here, or in a guest where this kernel has none.
 
 ``python -m taktora_hil.vcan [pytest's arguments]``, from the root of the checkout; other tests than the suite's where
-the arguments name a file. Outcomes go to
+the arguments name a file. ``--check`` only says why it cannot be. Outcomes go to
 ``reports/results/rig-can.json``, a candump log per interface to ``reports/recordings/can``.
 """
 
@@ -16,26 +16,32 @@ from pathlib import Path
 from typing import Final
 
 from taktora.errors import ConfigurationError
-from taktora_hil.guest import Guest, why_no_guest
+from taktora_hil.guest import Guest, needs_kernel, why_no_guest
+from taktora_hil.guest_kernel import DOWNLOAD, download_kernel, why_no_download
 from taktora_hil.rig_can import RECORDINGS, why_no_rig
 
-__all__ = ["main", "why_not_run"]
+__all__ = ["NOT_RUN", "main", "why_not_run"]
 
 RESULTS: Final = Path("reports/results/rig-can.json")
 SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
 _LIMIT_S: Final = 220.0
 _TEST_LIMIT_S: Final = 90.0
-_USAGE: Final = 2
+NOT_RUN: Final = 77
+"""Exit status where neither rig nor guest can be had; pytest has none like it."""
 
 
 # req: REQ_8506
 def main(arguments: Sequence[str], root: Path | None = None) -> int:
-    """Run the suite and return pytest's exit status; 2 with a sentence where neither rig nor guest can be had."""
+    """Run the suite and return pytest's exit status; 77 with a sentence where neither rig nor guest can be had."""
     root = (root or Path.cwd()).resolve()
+    if why_no_rig() and needs_kernel():
+        _get_kernel()
     reason = why_not_run()
     if reason:
         _say(reason)
-        return _USAGE
+        return NOT_RUN
+    if list(arguments) == ["--check"]:
+        return 0
     reports = root / "reports"
     environment = {RECORDINGS: str(reports / "recordings/can"), "PYTHONDONTWRITEBYTECODE": "1"}
     (root / RESULTS).parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +51,19 @@ def main(arguments: Sequence[str], root: Path | None = None) -> int:
     if not why_no_rig():
         return subprocess.run(command, cwd=root, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
     return _in_guest(command, root, reports, environment)
+
+
+def _get_kernel() -> None:
+    """Download the kernel that a guest lacks; where that is not possible, say why and leave it to who asks next."""
+    reason = why_no_download()
+    if reason:
+        _say(f"the guest has no kernel, and {reason}")
+        return
+    _say(f"downloading the distribution's kernel package for the guest, once; {DOWNLOAD}=0 forbids it")
+    try:
+        _say(f"its kernel is in {download_kernel()}; nothing was installed")
+    except ConfigurationError as error:
+        _say(str(error))
 
 
 def _names_tests(arguments: Sequence[str], root: Path) -> bool:

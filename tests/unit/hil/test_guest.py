@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from taktora_hil.guest import Guest, GuestTimeout
 
 NO_KERNEL = (
     "not run: {root} holds no kernel with the modules vcan, can-raw; apt-get install linux-image-amd64 "
-    "(the cloud kernel has no CAN), or apt-get download the package that this one depends on, unpack it with "
-    "dpkg-deb -x and name the folder in TAKTORA_GUEST_KERNEL"
+    "(the cloud kernel has no CAN), have 'nox -s vcan' download it, or unpack the package that this one depends on "
+    "with dpkg-deb -x and name the folder in TAKTORA_GUEST_KERNEL"
 )
 
 
@@ -25,9 +26,16 @@ def _only(*names: str) -> Callable[[str], str | None]:
     return lambda name: f"/usr/bin/{name}" if name in names else None
 
 
+@pytest.fixture
+def pc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the test see a PC with Linux."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+
+@pytest.mark.usefixtures("pc")
 @pytest.mark.verifies("REQ_8506", "REQ_8507", "REQ_8510")
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(shutil, "which", _only("setpriv"))
 
     assert guest.why_no_guest() == (
@@ -38,9 +46,9 @@ def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.Monk
         Guest(shared=Path()).run(["true"], Path())
 
 
+@pytest.mark.usefixtures("pc")
 @pytest.mark.verifies("REQ_8506", "REQ_8507", "REQ_8510")
 def test_a_missing_kernel_is_told_with_the_way_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(shutil, "which", _only("setpriv", "busybox", "qemu-system-x86_64"))
     monkeypatch.setenv(guest.KERNEL_FOLDER, str(tmp_path))
 
@@ -57,14 +65,23 @@ def test_another_platform_is_the_reason(monkeypatch: pytest.MonkeyPatch, why: Ca
     assert why() == f"not run: {what} needs Linux, this is darwin"
 
 
+@pytest.mark.usefixtures("pc")
+@pytest.mark.verifies("REQ_8507", "REQ_8510")
+def test_another_processor_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+
+    assert guest.why_no_guest() == "not run: a guest runs this machine's programs on x86_64, this is aarch64"
+
+
 @pytest.mark.verifies("REQ_8506", "REQ_8507")
 def test_without_rig_and_guest_the_command_says_why_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(vcan, "why_no_rig", lambda: "not run: no CAN here")
     monkeypatch.setattr(vcan, "why_no_guest", lambda: "not run: a guest needs qemu")
+    monkeypatch.setattr(vcan, "needs_kernel", lambda: False)
 
-    assert vcan.main([], tmp_path) == 2
+    assert vcan.main([], tmp_path) == vcan.NOT_RUN
     assert capsys.readouterr().err == "vcan: not run: a guest needs qemu\n"
     assert list(tmp_path.iterdir()) == []
 
