@@ -1,50 +1,68 @@
-"""A classical CAN bus in virtual time: who sends when, for how long, and who gets it; it never invents a frame.
+"""A CAN bus in virtual time, classical or FD: who sends when, for how long, and who gets it; it never invents a frame.
 
 Modelled:
 
-* frame durations bit by bit, stuffing and the three bits of intermission included, at one bit rate;
+* frame durations bit by bit, stuffing and the three bits of intermission included, of classical and CAN FD frames at
+  one or two bit rates;
 * one frame at a time; at each start of frame the lowest identifier among the nodes' heads wins, losers try again at
   the next one; a frame queued during a transmission or its intermission joins the next start of frame;
 * delivery to every other node at the end of the frame, all with that time stamp; loopback to the sending node's other
-  sockets at the same instant; kernel filters of each socket; a bounded first-in-first-out transmit queue per node;
+  sockets at the same instant;
+* acknowledgement: a frame that no other node can acknowledge is an error for its sender, which tries again for ever;
+* errors, error flags and their delimiter, error counters, error-passive and bus-off nodes, recovery, retransmission:
+  see ``confinement``; two nodes that start one identifier with different content, nodes of a wrong bit rate, and
+  classical nodes that meet a CAN FD frame, are such errors;
+* two nodes that start equal frames at once: they merge and both succeed;
 * priority inversion inside one node (a FIFO queue hides an urgent frame behind a slow one), as SocketCAN has it;
-* bus load over a sliding window, its peak, and the longest wait of each node.
+* bus load over a sliding window, errors included, its peak, the share of each identifier, and the longest wait of each
+  node.
 
 Simplified:
 
-* no bit errors, acknowledgement, error counters, error frames or bus-off: every frame started is completed;
-* a single node hears nobody but succeeds, as if an invisible listener acknowledged;
-* two nodes that start the same identifier at once: equal frames merge and both succeed; of different ones the lower
-  node index is sent first, counted in ``collisions``;
-* starts of frame fall on the instant of the request, not on a grid of bit times.
+* starts of frame fall on the instant of the request, not on a grid of bit times;
+* what becomes of a frame is settled at its start: by the nodes that are there then, and by the faults asked then;
+* propagation takes no time, all nodes sample at one point, and there are no overload frames.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from simpy.events import EventPriority
 
 from taktora.can.interface import CanFrame
 from taktora.errors import ConfigurationError
-from taktora_sim.can.node import CanNode, Transmission
-from taktora_sim.can.timing import FRAME_BITS_MAX, INTERMISSION_BITS, duration_ns, frame_bits
+from taktora_sim.can.confinement import Confinement
+from taktora_sim.can.errors import Attempt, BusError, WireError
+from taktora_sim.can.load import BusLoad
+from taktora_sim.can.node import CanNode, NodeOptions, Pending
+from taktora_sim.can.timing import (
+    FRAME_BITS_MAX,
+    INTERMISSION_BITS,
+    duration_ns,
+    fd_duration_ns,
+    fd_frame_bits,
+    frame_bits,
+)
 from taktora_sim.world import World
 
-__all__ = ["BITRATE_MAX", "BITRATE_MIN", "BusFrame", "SimulatedCanBus"]
+__all__ = ["BITRATE_MAX", "BITRATE_MIN", "DATA_BITRATE_MAX", "BusFrame", "SimulatedCanBus", "Transmission"]
 
 BITRATE_MIN = 1_000
 BITRATE_MAX = 1_000_000
+DATA_BITRATE_MAX = 8_000_000
+_EFF, _ID_MASK = 0x8000_0000, 0x1FFF_FFFF
 _AFTER_ALL = EventPriority(3)
 """Arbitration looks at the heads after everything else of its instant has queued its frames."""
-_SETTLED_AT_ONCE = 1024
 _new_tuple = tuple.__new__
 
 
 class BusFrame(NamedTuple):
-    """One frame that was on the wire: start and end of frame in virtual time, its length, its sender."""
+    """One frame that was on the wire: start and end of frame in virtual time, its length, its sender.
+
+    ``bits`` has those of the nominal and of the data phase together, intermission included.
+    """
 
     start_ns: int
     end_ns: int
@@ -53,66 +71,19 @@ class BusFrame(NamedTuple):
     frame: CanFrame
 
 
-class _Load:
-    """Busy time within a sliding window.
+class Transmission(NamedTuple):
+    """The frame on the wire; ``deaf``: nodes that lose it, None in the ordinary case that nothing else happens."""
 
-    A frame that ends is noted and no more: the sums are brought up to date when somebody asks, or for many frames at
-    once, which costs half as much a frame.
-    """
-
-    def __init__(self, window_ns: int) -> None:
-        self.window_ns = window_ns
-        self._busy_ns = 0
-        self._peak_ns = 0
-        self._noted: list[tuple[int, int]] = []
-        self._spans: deque[tuple[int, int]] = deque()
-        self._within_ns = 0
-
-    @property
-    def busy_ns(self) -> int:
-        """Sum of all spans."""
-        self._settle()
-        return self._busy_ns
-
-    @property
-    def peak_ns(self) -> int:
-        """Most busy time there was in the window at the end of a span."""
-        self._settle()
-        return self._peak_ns
-
-    def add(self, start_ns: int, end_ns: int) -> None:
-        """Note a span; they come in order and do not overlap."""
-        noted = self._noted
-        noted.append((start_ns, end_ns))
-        if len(noted) == _SETTLED_AT_ONCE:
-            self._settle()
-
-    def within(self, since_ns: int, until_ns: int) -> int:
-        """Return the busy time between two instants of the window."""
-        self._settle()
-        return sum(max(0, min(end, until_ns) - max(start, since_ns)) for start, end in self._spans)
-
-    def _settle(self) -> None:
-        spans, window_ns, within_ns, peak_ns = self._spans, self.window_ns, self._within_ns, self._peak_ns
-        for span in self._noted:
-            start_ns, end_ns = span
-            spans.append(span)
-            within_ns += end_ns - start_ns
-            self._busy_ns += end_ns - start_ns
-            since_ns = end_ns - window_ns
-            oldest_ns, until_ns = spans[0]
-            while until_ns <= since_ns:
-                within_ns -= until_ns - oldest_ns
-                spans.popleft()
-                oldest_ns, until_ns = spans[0]
-            cut_off_ns = since_ns - oldest_ns  # of the oldest, if it began before the window
-            inside_ns = within_ns - cut_off_ns if cut_off_ns > 0 else within_ns
-            if inside_ns > peak_ns:
-                peak_ns = inside_ns
-        self._within_ns, self._peak_ns = within_ns, peak_ns
-        self._noted.clear()
+    start_ns: int
+    bits: int
+    frame: CanFrame
+    hidden: bool
+    senders: list[CanNode]
+    rx_id: int
+    deaf: tuple[CanNode, ...] | None = None
 
 
+# req: REQ_8200
 class SimulatedCanBus:
     """One CAN segment of a World.
 
@@ -120,31 +91,62 @@ class SimulatedCanBus:
         world: Gives time, trace and faults.
         name: Name of the bus in traces and fault paths: ``can/<name>``.
         bitrate: Bit/s, 1 000 to 1 000 000.
+        data_bitrate: Bit/s of the data phase of CAN FD frames, ``bitrate`` to 8 000 000; None is a classical bus.
+        acknowledge: An invisible listener acknowledges what no node does. Without it a node alone on the bus gets no
+            frame through, as on a wire.
         load_window_ns: Longest window over which :meth:`load` can look back.
+
+    Raises:
+        ConfigurationError: a bit rate is out of its range.
     """
 
-    def __init__(self, world: World, name: str, bitrate: int = 500_000, *, load_window_ns: int = 1_000_000_000) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        bitrate: int = 500_000,
+        *,
+        data_bitrate: int | None = None,
+        acknowledge: bool = False,
+        load_window_ns: int = 1_000_000_000,
+    ) -> None:
         if not BITRATE_MIN <= bitrate <= BITRATE_MAX:
             raise ConfigurationError(
                 f"CAN bus {name!r}: bit rate {bitrate} bit/s is outside {BITRATE_MIN}..{BITRATE_MAX} of classical CAN"
             )
+        if data_bitrate is not None and not bitrate <= data_bitrate <= DATA_BITRATE_MAX:
+            raise ConfigurationError(
+                f"CAN bus {name!r}: data bit rate {data_bitrate} bit/s is outside {bitrate}..{DATA_BITRATE_MAX}, "
+                "from the nominal bit rate to the highest of CAN FD"
+            )
         self.world = world
         self.name = name
         self.bitrate = bitrate
+        self.data_bitrate = data_bitrate
+        self.acknowledge = acknowledge
         self.frames = 0
         """Frames completed since the start."""
         self.collisions = 0
         """Starts of frame at which two nodes sent one identifier with different content."""
         self.is_quiet = True
         """No frame is on the wire and no arbitration is due: the next frame queued has to ask for one."""
+        self.wire_faults: list[Callable[[Attempt], WireError | None]] = []
+        """Asked once at each start of frame, in order; the first error answered happens to the frame."""
+        self.free_at_ns = 0
+        """End of the intermission of what is, or was last, on the wire."""
+        self.hearing: list[CanNode] = []
+        """Nodes whose controllers hear what is on the wire, in the order of their making."""
         self._now_ns = world.now_ns
         self._post_at = world.post_at
         self._duration_ns = tuple(duration_ns(bits, bitrate) for bits in range(FRAME_BITS_MAX + 1))
         self._nodes: list[CanNode] = []
+        self._contending: list[CanNode] = []
+        self._needs_care = True
+        self._fd_needs_care = False
         self._observers: list[Callable[[BusFrame], None]] = []
-        self._load = _Load(load_window_ns)
+        self._load = BusLoad(load_window_ns)
         self._current: Transmission | None = None
-        self._free_at_ns = 0
+        self._confinement = Confinement(self)
 
     @property
     def path(self) -> str:
@@ -155,38 +157,95 @@ class SimulatedCanBus:
     def nodes(self) -> tuple[CanNode, ...]:
         return tuple(self._nodes)
 
-    def node(self, name: str, *, queue_length: int = 10) -> CanNode:
+    def node(
+        self,
+        name: str,
+        *,
+        queue_length: int = 10,
+        fd: bool = True,
+        restart_ms: int = 0,
+        listen_only: bool = False,
+        one_shot: bool = False,
+        bitrate: int | None = None,
+        data_bitrate: int | None = None,
+        queue_order: Literal["fifo", "id"] = "fifo",
+        berr_reporting: bool = False,
+        report_lost_arbitration: bool = False,
+    ) -> CanNode:
         """Attach a node: one controller with one host network interface behind it.
 
+        Args:
+            name: Its name, for traces and fault paths.
+            queue_length: Frames that its host may have waiting, 1 or more.
+            fd: Its controller understands CAN FD; one that does not destroys such frames as errors.
+            restart_ms: After so many ms of bus-off the host restarts the controller; 0: only by hand.
+            listen_only: It neither acknowledges nor sends, nor flags errors.
+            one_shot: A frame destroyed by an error, or that loses arbitration, is not sent again.
+            bitrate: Nominal bit/s it believes in; None: that of the bus.
+            data_bitrate: Bit/s of the data phase, likewise.
+            queue_order: ``fifo`` as SocketCAN, ``id`` as the mailboxes of a controller.
+            berr_reporting: Its host reports every error on the wire as an error frame.
+            report_lost_arbitration: And every lost arbitration.
+
         Raises:
-            ConfigurationError: the bus has a node of that name, or ``queue_length`` is below 1.
+            ConfigurationError: the bus has a node of that name, or an argument is out of its range.
         """
         if any(node.name == name for node in self._nodes):
             raise ConfigurationError(f"CAN bus {self.name!r} already has a node {name!r}; give each node its own name")
-        node = CanNode(self, name, queue_length)
+        options = NodeOptions(
+            queue_length,
+            fd,
+            restart_ms,
+            listen_only,
+            one_shot,
+            bitrate,
+            data_bitrate,
+            queue_order,
+            berr_reporting,
+            report_lost_arbitration,
+        )
+        node = CanNode(self, name, options)
         self._nodes.append(node)
+        self.rewire()
         return node
 
     def observe(self, observer: Callable[[BusFrame], None]) -> None:
         """Have ``observer`` called for each completed frame, in order of registration, before it is delivered."""
         self._observers.append(observer)
 
+    def observe_errors(self, observer: Callable[[BusError], None]) -> None:
+        """Have ``observer`` called for each destroyed attempt, at the end of its error delimiter."""
+        self._confinement.observers.append(observer)
+
     # req: REQ_8207
     def load(self, window_ns: int | None = None) -> float:
         """Return the share of the last ``window_ns`` in which the bus was busy, 0.0 to 1.0.
 
-        A frame counts from its start to the end of its intermission. The window is cut off at virtual time zero.
+        A frame counts from its start to the end of its intermission, a destroyed one to the end of the intermission
+        after its error frame. The window is cut off at virtual time zero.
 
         Raises:
             ValueError: the window is not within 1 ns and ``load_window_ns``.
         """
-        window = self._load.window_ns if window_ns is None else window_ns
-        if not 0 < window <= self._load.window_ns:
-            raise ValueError(f"load window {window} ns is outside 1..{self._load.window_ns}; raise load_window_ns")
-        now = self.world.now_ns()
-        since = max(0, now - window)
+        since, now = self._window(window_ns)
         busy = self._load.within(since, now) + self._busy_now(since, now)
         return busy / (now - since) if now > since else 0.0
+
+    # req: REQ_8207
+    def load_by_id(self, window_ns: int | None = None) -> dict[tuple[int, bool], float]:
+        """Return the share of each identifier, as ``(identifier, extended)``, in :meth:`load`, in their order.
+
+        A destroyed attempt counts for the identifier that was being sent. What is on the wire now is left out.
+
+        Raises:
+            ValueError: as :meth:`load`.
+        """
+        since, now = self._window(window_ns)
+        shares: dict[tuple[int, bool], float] = {}
+        for rx_id, busy_ns in self._load.by_id(since, now).items():
+            key = rx_id & _ID_MASK, bool(rx_id & _EFF)
+            shares[key] = shares.get(key, 0.0) + busy_ns / (now - since)
+        return shares
 
     @property
     def peak_load(self) -> float:
@@ -195,13 +254,67 @@ class SimulatedCanBus:
 
     @property
     def busy_ns(self) -> int:
-        """Sum of the durations of all completed frames, intermission included."""
+        """Sum of the durations of all completed and destroyed frames, intermission included."""
         return self._load.busy_ns
 
     def request(self, now_ns: int) -> None:
         """Have the next start of frame decided, now or when the bus is free; called while the bus is quiet."""
         self.is_quiet = False
-        self._post_at(max(now_ns, self._free_at_ns), self._arbitrate, _AFTER_ALL)
+        self._post_at(max(now_ns, self.free_at_ns), self._arbitrate, _AFTER_ALL)
+
+    def request_if_wanted(self, now_ns: int) -> None:
+        """Do so if the bus is quiet and a node has something to send."""
+        if self.is_quiet:
+            for node in self._contending:
+                if node.queue:
+                    self.request(now_ns)
+                    return
+
+    def recover(self, node: CanNode) -> None:
+        """Count the recessive bits after which a node restarted from bus-off takes part again."""
+        self._confinement.recover(node)
+
+    def rewire(self) -> None:
+        """Look at the nodes anew: who hears, who may send, and whether starts of frame have to be looked at closely.
+
+        Called whenever a node has changed.
+        """
+        self.hearing = [node for node in self._nodes if node.is_on_bus]
+        self._contending = [node for node in self.hearing if not node.is_suspended]
+        self._needs_care, self._fd_needs_care = self._confinement.survey(self.hearing)
+
+    def duration_ns(self, nominal_bits: int, data_bits: int = 0) -> int:
+        """Return how long so many bits at the two rates last, rounded once to the nearest ns."""
+        if data_bits:
+            assert self.data_bitrate is not None
+            return fd_duration_ns(nominal_bits, data_bits, self.bitrate, self.data_bitrate)
+        return duration_ns(nominal_bits, self.bitrate)
+
+    def carry(
+        self,
+        now_ns: int,
+        frame: CanFrame,
+        head: Pending,
+        senders: list[CanNode],
+        deaf: tuple[CanNode, ...] | None,
+        counts: tuple[int, int],
+    ) -> None:
+        """Have a frame go its way to the end; ``counts`` are its nominal and data bits, intermission included."""
+        nominal_bits, data_bits = counts
+        self.free_at_ns = now_ns + self.duration_ns(nominal_bits, data_bits)
+        self._current = Transmission(now_ns, nominal_bits + data_bits, frame, head.hidden, senders, head.rx_id, deaf)
+        self._post_at(now_ns + self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits), self._finish)
+
+    def occupy(self, start_ns: int, free_at_ns: int, rx_id: int) -> None:
+        """Count a destroyed frame as load."""
+        self._load.add(start_ns, free_at_ns, rx_id)
+
+    def _window(self, window_ns: int | None) -> tuple[int, int]:
+        window = self._load.window_ns if window_ns is None else window_ns
+        if not 0 < window <= self._load.window_ns:
+            raise ValueError(f"load window {window} ns is outside 1..{self._load.window_ns}; raise load_window_ns")
+        now = self.world.now_ns()
+        return max(0, now - window), now
 
     def _busy_now(self, since_ns: int, now_ns: int) -> int:
         current = self._current
@@ -211,7 +324,7 @@ class SimulatedCanBus:
     def _arbitrate(self) -> None:
         best = -1
         winners: list[CanNode] = []
-        for node in self._nodes:
+        for node in self._contending:
             queue = node.queue
             if queue:
                 rank = queue[0][0]
@@ -219,31 +332,29 @@ class SimulatedCanBus:
                     best, winners = rank, [node]
                 elif rank == best:
                     winners.append(node)
-        if winners:
-            self._start(winners)
-        else:
+        if not winners:
             self.is_quiet = True
+        elif self._needs_care or self.wire_faults or len(winners) > 1:
+            self._confinement.start(winners)
+        else:
+            self._start(winners)
 
-    def _start(self, winners: list[CanNode]) -> None:
+    def _start(self, senders: list[CanNode]) -> None:
+        """Put a frame on the wire that nothing can happen to."""
         now_ns = self._now_ns()
-        _, frame, _, _, hidden, rx_id = winners[0].begin_transmission(now_ns)
-        senders = winners if len(winners) == 1 else self._merge(frame, winners)
-        can_id, data, extended, remote, dlc, _, _, _, _ = frame
-        bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
-        self._free_at_ns = now_ns + self._duration_ns[bits]
-        self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id))
-        self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
-
-    def _merge(self, frame: CanFrame, winners: list[CanNode]) -> list[CanNode]:
-        """Return the nodes whose frame is ``frame`` to the last bit; the others wait, and are counted."""
-        senders = winners[:1]
-        for node in winners[1:]:
-            if node.queue[0].frame == frame:
-                node.begin_transmission(self._now_ns())
-                senders.append(node)
+        _, frame, _, _, hidden, rx_id = senders[0].begin_transmission(now_ns)
+        can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+        if fd:
+            if self._fd_needs_care:
+                self._confinement.start(senders)
             else:
-                self.collisions += 1
-        return senders
+                counts = fd_frame_bits(can_id, data, extended, brs, esi)
+                self.carry(now_ns, frame, senders[0].queue[0], senders, None, counts)
+            return
+        bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
+        self.free_at_ns = now_ns + self._duration_ns[bits]
+        self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id, None))
+        self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
 
     def _finish(self) -> None:
         current = self._current
@@ -251,26 +362,28 @@ class SimulatedCanBus:
         self._current = None
         self.is_quiet = True
         now_ns = self._now_ns()
-        start_ns, bits, frame, hidden, senders, rx_id = current
+        start_ns, bits, frame, hidden, senders, rx_id, deaf = current
         self.frames += 1
-        self._load.add(start_ns, self._free_at_ns)
+        self._load.add(start_ns, self.free_at_ns, rx_id)
+        if deaf is not None:
+            self._confinement.succeed(senders, deaf)
         can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
         stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))
         for node in senders:
             node.complete(stamped, rx_id)
         for observer in self._observers:
             observer(BusFrame(start_ns, now_ns, bits, senders[0].name, stamped))
-        for node in self._nodes:
+        for node in self.hearing:
             if node.sockets:
                 if node in senders:
                     node.loop_back(stamped, rx_id)
-                elif not hidden:
+                elif not hidden and not (deaf and node in deaf):
                     node.receive(stamped, rx_id)
         for node in senders:
             if node.room_wanted:
                 node.announce_room()
         if self.is_quiet:
-            for node in self._nodes:
+            for node in self._contending:
                 if node.queue:
                     self.request(now_ns)
                     break

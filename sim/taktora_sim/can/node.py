@@ -1,34 +1,64 @@
-"""A node of the simulated CAN bus: its transmit queue, its host's sockets and its faults; it knows no other node.
+"""A node of the simulated CAN bus: its controller, transmit queue, host's sockets and faults; it knows no other node.
 
-Modelled: a host network interface with a first-in-first-out transmit queue (10 frames by default, the one on the wire
-included; a full queue is ENOBUFS), sockets with kernel filters, loopback to the node's other sockets, no own messages
-by default, the interface taken down and up (queue lost, sockets told once, reopening refused meanwhile).
-Simplified: the socket's receive buffer is not bounded, since its listener is a bounded bridge.
+Modelled: a host network interface with a bounded transmit queue (10 frames by default, the one on the wire included; a
+full queue is ENOBUFS), first-in-first-out as SocketCAN has it or by identifier as the mailboxes of a controller;
+loopback to the node's other sockets; the interface taken down and up (queue lost, sockets told once, reopening refused
+meanwhile); bus-off as Linux has it: the carrier goes, what is queued or written is lost without a word until a restart
+by hand or after ``restart_ms``; listen-only and one-shot controllers; error frames for every change of state, and for
+every error on the wire and every lost arbitration where the node reports them.
+Simplified: a restarted controller takes frames from its host at once and sends them when it has recovered; the host's
+interface comes up with both error counters at zero, without any recovery.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import insort_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from taktora.can.filter import ACCEPT_ALL, kernel_id, verdict_of
-from taktora.can.interface import CanFilter, CanFrame, CanIfaceState, CanInterfaceListener
+from taktora.can.dlc import FD_LENGTHS, FD_MAX_BYTES
+from taktora.can.filter import kernel_id
+from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora_sim.can.controller import Controller, ControllerState
+from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, state_change
 from taktora_sim.can.faults import NodeFaults
+from taktora_sim.can.socket import FD_WORD, SimulatedCanInterface
 from taktora_sim.can.timing import arbitration_key
 
 if TYPE_CHECKING:
     from taktora_sim.can.bus import SimulatedCanBus
 
-__all__ = ["CanNode", "Pending", "SimulatedCanInterface", "Transmission"]
+__all__ = ["CanNode", "NodeOptions", "Pending", "SimulatedCanInterface"]
 
 
 _pack_head = struct.Struct("<IB").pack
+_pack_state = struct.Struct("<BHB").pack
+_pack_loss = struct.Struct("<BI").pack
+_FD_MARK = 0x80
+_BRS, _ESI = 0x01, 0x02
+_LENGTHS = ", ".join(map(str, FD_LENGTHS))
+_LOSS_CODES = {loss: code for code, loss in enumerate(FrameLoss, 1)}
 # What a NamedTuple's own constructor does in the end, in half the time; for what is made once per frame.
 _new_tuple = tuple.__new__
+
+
+class NodeOptions(NamedTuple):
+    """How one node differs from others; see ``SimulatedCanBus.node``."""
+
+    queue_length: int = 10
+    fd: bool = True
+    restart_ms: int = 0
+    listen_only: bool = False
+    one_shot: bool = False
+    bitrate: int | None = None
+    data_bitrate: int | None = None
+    queue_order: Literal["fifo", "id"] = "fifo"
+    berr_reporting: bool = False
+    report_lost_arbitration: bool = False
 
 
 class Pending(NamedTuple):
@@ -40,7 +70,7 @@ class Pending(NamedTuple):
         queued_at_ns: When it came.
         origin: The socket it came from.
         hidden: No other node is to receive it.
-        rx_id: Its identifier word, as kernel filters compare it.
+        rx_id: Its identifier word, as kernel filters compare it; that of a CAN FD frame has :data:`FD_WORD` added.
     """
 
     rank: int
@@ -51,50 +81,79 @@ class Pending(NamedTuple):
     rx_id: int
 
 
-class Transmission(NamedTuple):
-    """The frame on the wire."""
+def _rank_of(pending: Pending) -> int:
+    return pending.rank
 
-    start_ns: int
-    bits: int
-    frame: CanFrame
-    hidden: bool
-    senders: list[CanNode]
-    rx_id: int
+
+class _Mailboxes(deque[Pending]):
+    """A queue in the order of the identifiers; the frame on the wire stays in front."""
+
+    def __init__(self, node: CanNode) -> None:
+        super().__init__()
+        self._node = node
+
+    def append(self, pending: Pending, /) -> None:
+        insort_right(self, pending, lo=1 if self and self._node.is_sending else 0, key=_rank_of)
+
+    def settle(self) -> None:
+        """Put the frame that was on the wire back in line."""
+        ordered = sorted(self, key=_rank_of)
+        self.clear()
+        self.extend(ordered)
 
 
 @lru_cache(maxsize=4096)
-def _ranked(can_id: int, extended: bool, remote: bool) -> tuple[int, int]:
+def _ranked(can_id: int, extended: bool, remote: bool, fd: bool) -> tuple[int, int]:
     """Return what an identifier is on the wire and to the kernel: its rank in arbitration and its identifier word."""
     frame = CanFrame(can_id, b"", extended, remote)
-    return arbitration_key(can_id, extended, remote), kernel_id(frame)
+    return arbitration_key(can_id, extended, remote), kernel_id(frame) | (FD_WORD if fd else 0)
 
 
 class CanNode:
     """One controller and the host interface behind it; made by ``SimulatedCanBus.node``."""
 
-    def __init__(self, bus: SimulatedCanBus, name: str, queue_length: int) -> None:
-        if queue_length < 1:
-            raise ConfigurationError(f"CAN node {name!r}: queue length {queue_length} is below 1")
+    def __init__(self, bus: SimulatedCanBus, name: str, options: NodeOptions) -> None:
+        if options.queue_length < 1:
+            raise ConfigurationError(f"CAN node {name!r}: queue length {options.queue_length} is below 1")
+        if options.restart_ms < 0:
+            raise ConfigurationError(
+                f"CAN node {name!r}: restart_ms {options.restart_ms} is below 0; 0 is by hand only"
+            )
         self.bus = bus
         self.name = name
-        self.queue_length = queue_length
+        self.options = options
+        self.queue_length = options.queue_length
         self.sent = 0
         """Frames completed on the bus."""
+        self.lost: dict[FrameLoss, int] = dict.fromkeys(FrameLoss, 0)
+        """Frames that were accepted and never sent, by reason."""
         self.longest_wait_ns = 0
-        """Longest time between queueing a frame and its start of frame."""
+        """Longest time between queueing a frame and a start of that frame."""
         self.is_up = True
+        self.is_bus_off_host = False
+        """The host has no carrier: its controller went bus-off and nobody has restarted it."""
+        self.is_suspended = False
+        """Waits its eight bits more, as an error-passive node does that has just sent."""
         self.held_back = 0
         """Frames that a delay fault keeps; they take their place in the queue already."""
-        self.queue: deque[Pending] = deque()
+        self.queue: deque[Pending] = _Mailboxes(self) if options.queue_order == "id" else deque()
         """Frames in the controller, the one on the wire in front."""
+        self.controller = Controller(self)
+        self._bitrate = options.bitrate
+        self._data_bitrate = options.data_bitrate
+        self._is_taken = True
+        """What is written reaches the controller; see :meth:`_settle`."""
         self._now_ns = bus.world.now_ns
         self.sockets: tuple[SimulatedCanInterface, ...] = ()
         """Open sockets, oldest first."""
         self.room_wanted: list[Callable[[], None]] = []
         """Whom to call once when the queue has room again."""
         self._on_wire: Pending | None = None
+        self._failed: tuple[Pending, int] | None = None
+        self._overflows_due = 0
         self._sender: SimulatedCanInterface | None = None
         self._record = bus.world.trace.channel(self.path, "frame")
+        self._settle()
         self.faults = NodeFaults(self)
 
     @property
@@ -107,49 +166,147 @@ class CanNode:
         """Frames waiting, the one on the wire included."""
         return len(self.queue) + self.held_back
 
-    def interface(self, name: str | None = None, *, receive_own: bool = False) -> SimulatedCanInterface:
-        """Return a new socket on this node; ``name`` is what it calls its interface (default: the node's name)."""
-        return SimulatedCanInterface(self, name or self.name, receive_own)
+    @property
+    def is_sending(self) -> bool:
+        """Its head is on the wire."""
+        return self._on_wire is not None
+
+    @property
+    def carries_fd(self) -> bool:
+        """Both the controller and the bus have CAN FD."""
+        return self.options.fd and self.bus.data_bitrate is not None
+
+    @property
+    def is_on_bus(self) -> bool:
+        """Its controller hears what is on the wire: the interface is up and it is not bus-off."""
+        return self.is_up and not self.controller.is_bus_off
+
+    @property
+    def bitrate(self) -> int:
+        """Nominal bit/s that this node believes in; set it to make a node of the wrong bit rate."""
+        return self._bitrate or self.bus.bitrate
+
+    @bitrate.setter
+    def bitrate(self, bitrate: int) -> None:
+        self._bitrate = bitrate
+        self.bus.rewire()
+
+    @property
+    def data_bitrate(self) -> int:
+        """Bit/s of the data phase that this node believes in, likewise."""
+        return self._data_bitrate or self.bus.data_bitrate or self.bitrate
+
+    @data_bitrate.setter
+    def data_bitrate(self, data_bitrate: int) -> None:
+        self._data_bitrate = data_bitrate
+        self.bus.rewire()
+
+    def interface(
+        self,
+        name: str | None = None,
+        *,
+        receive_own: bool = False,
+        loopback: bool = True,
+        error_mask: CanErrorClass = ALL_ERRORS,
+        fd: bool = True,
+        receive_buffer: int | None = None,
+    ) -> SimulatedCanInterface:
+        """Return a new raw socket on this node.
+
+        Args:
+            name: What it calls its interface; default: the node's name.
+            receive_own: It gets what it sends itself (CAN_RAW_RECV_OWN_MSGS), if its filters pass that.
+            loopback: What it sends reaches the node's other sockets (CAN_RAW_LOOPBACK).
+            error_mask: Classes of the error frames it gets (CAN_RAW_ERR_FILTER).
+            fd: It sends and sees CAN FD frames (CAN_RAW_FD_FRAMES).
+            receive_buffer: Frames it keeps while its reader does not read, 1 or more; None keeps all.
+
+        Raises:
+            ConfigurationError: ``receive_buffer`` is below 1.
+        """
+        return SimulatedCanInterface(
+            self,
+            name or self.name,
+            receive_own=receive_own,
+            loopback=loopback,
+            error_mask=error_mask,
+            fd=fd,
+            receive_buffer=receive_buffer,
+        )
 
     def transmit(self, frame: CanFrame, origin: SimulatedCanInterface | None = None) -> None:
-        """Queue one frame.
+        """Queue one frame; it is lost without a word while the node is bus-off or listens only, as in Linux.
 
         Raises:
             BackPressure: the transmit queue is full (ENOBUFS).
             LinkDown: the interface is down.
-            PayloadOverflow: more than 8 data bytes.
+            PayloadOverflow: more data than the frame's kind carries.
+            StackError: a CAN FD frame on a classical interface, or of a length that CAN FD has not (EINVAL).
         """
-        if len(frame.data) > 8:
+        if frame.fd:
+            self._check_fd(frame)
+        elif len(frame.data) > 8:
             raise PayloadOverflow(len(frame.data), 8, f"a classical CAN frame on {self.path}")
-        if not self.is_up:
-            raise LinkDown(f"{self.path}: interface is down (ENETDOWN); bring it up, then open it again")
-        if len(self.queue) + self.held_back >= self.queue_length:
+        if not self._is_taken:
+            self._refuse()
+        elif len(self.queue) + self.held_back >= self.queue_length:
             raise BackPressure(
                 f"{self.path}: transmit queue of {self.queue_length} frames is full (ENOBUFS); send again later"
             )
-        self.faults.submit(frame._replace(timestamp_ns=0) if frame.timestamp_ns else frame, origin)
+        else:
+            self.faults.submit(frame._replace(timestamp_ns=0) if frame.timestamp_ns else frame, origin)
 
     def enqueue(self, frame: CanFrame, origin: SimulatedCanInterface | None, hidden: bool = False) -> None:
         """Put a frame at the end of the queue; called once the faults have let it through."""
-        if self.is_up:
-            can_id, _, extended, remote, _, _, _, _, _ = frame
-            rank, rx_id = _ranked(can_id, extended, remote)
+        if self._is_taken:
+            can_id, _, extended, remote, _, _, fd, _, _ = frame
+            rank, rx_id = _ranked(can_id, extended, remote, fd)
             now_ns = self._now_ns()
             self.queue.append(_new_tuple(Pending, (rank, frame, now_ns, origin, hidden, rx_id)))
             if self.bus.is_quiet:
                 self.bus.request(now_ns)
+        else:
+            self._lose(1, FrameLoss.INTERFACE_DOWN if not self.is_up else FrameLoss.BUS_OFF)
 
     def set_up(self, is_up: bool) -> None:
-        """Take the host interface down (queue lost, every open socket told) or up again."""
+        """Take the host interface down (queue lost, every open socket told) or up again (counters at zero)."""
         if is_up == self.is_up:
             return
         self.is_up = is_up
-        if not is_up:
-            self.queue.clear()
-            if self._on_wire is not None:
-                self.queue.append(self._on_wire)
+        if is_up:
+            self.is_bus_off_host = False
+            self._settle()
+            self.controller.reset()
+        else:
+            self._settle()
+            self._drop_queue(FrameLoss.INTERFACE_DOWN)
             for socket in self.sockets:
                 socket.go_down("interface is down (ENETDOWN)")
+        self.bus.rewire()
+
+    def restart(self) -> None:
+        """Restart the controller after bus-off; see :meth:`Controller.restart`.
+
+        Raises:
+            StackError: it is not bus-off (EBUSY), or the interface is down.
+        """
+        if not self.is_up:
+            raise StackError(f"{self.path}: interface is down (ENETDOWN); bring it up instead, that restarts it too")
+        if not self.is_bus_off_host:
+            raise StackError(f"{self.path}: the controller is not bus-off (EBUSY); there is nothing to restart")
+        self.is_bus_off_host = False
+        self._settle()
+        self.report(CanErrorFrame(CanErrorClass.RESTARTED, bytes(8), self._now_ns()))
+        self.bus.recover(self)
+
+    def overflow(self, count: int) -> None:
+        """Have the controller lose the next ``count`` frames it receives, each with an error frame (RX overflow)."""
+        self._overflows_due += count
+
+    def report(self, frame: CanErrorFrame) -> None:
+        """Give an error frame to every open socket that asks for its classes."""
+        for socket in self.sockets:
+            socket.deliver_error(frame)
 
     def begin_transmission(self, now_ns: int) -> Pending:
         """Put the head on the wire; called by the bus."""
@@ -162,26 +319,60 @@ class CanNode:
     def complete(self, frame: CanFrame, rx_id: int) -> None:
         """Trace the frame that was on the wire to its end, and drop it from the queue; called by the bus.
 
-        The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data.
+        The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data; of a CAN FD
+        frame the length has 0x80 added, and a byte of flags follows it (BRS 1, ESI 2).
         """
-        _, data, _, remote, dlc, _, _, _, _ = frame
-        self._record(_pack_head(rx_id, dlc if remote else len(data)) + data)
+        _, data, _, remote, dlc, _, fd, brs, esi = frame
+        if fd:
+            flags = (_BRS if brs else 0) | (_ESI if esi else 0)
+            self._record(_pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data)
+        else:
+            self._record(_pack_head(rx_id, dlc if remote else len(data)) + data)
         self._on_wire = None
         self.sent += 1
         self._sender = self.queue.popleft().origin
 
+    def attempts(self) -> int:
+        """Return how often the frame on the wire was started before; called by the bus."""
+        failed = self._failed
+        return failed[1] if failed is not None and failed[0] is self._on_wire else 0
+
+    def fail(self) -> None:
+        """Take the frame off the wire that an error has destroyed; it is sent again unless the node gives up."""
+        head, attempts = self._on_wire, self.attempts()
+        assert head is not None
+        self._on_wire = None
+        self._failed = (head, attempts + 1)
+        if not self._is_taken or self.controller.is_bus_off:
+            self._drop_queue(FrameLoss.BUS_OFF if self.is_up else FrameLoss.INTERFACE_DOWN)
+        elif self.options.one_shot:
+            self.give_up()
+        elif isinstance(self.queue, _Mailboxes):
+            self.queue.settle()
+
+    def give_up(self) -> None:
+        """Drop the head, as a one-shot controller does that could not send it at once; called by the bus."""
+        self.queue.popleft()
+        self._lose(1, FrameLoss.ONE_SHOT)
+        self.announce_room()
+
     def receive(self, frame: CanFrame, rx_id: int) -> None:
         """Give a frame from the bus to every open socket whose filters pass it."""
-        if self.is_up:
+        if self._overflows_due:
+            self._overflows_due -= 1
+            self.report(controller_overflow(self.controller, self._now_ns()))
+        else:
             for socket in self.sockets:
                 socket.deliver(frame, rx_id)
 
     def loop_back(self, frame: CanFrame, rx_id: int) -> None:
         """Give the frame just sent to the node's other sockets, and to its sender if that asked for own messages."""
         sender = self._sender
+        if sender is not None and not sender.loopback:
+            return
         for socket in self.sockets:
             if socket is not sender or socket.receive_own:
-                socket.deliver(frame, rx_id)
+                socket.deliver_own_host(frame, rx_id)
 
     def announce_room(self) -> None:
         """Tell sockets that met a full queue; called after a frame has left it."""
@@ -202,73 +393,59 @@ class CanNode:
         """Close a socket; its queued frames are still sent, as a kernel does."""
         self.sockets = tuple(other for other in self.sockets if other is not socket)
 
+    def state_changed(self, before: ControllerState) -> None:
+        """Trace the controller's new state and tell the host; called by the controller."""
+        controller, now_ns = self.controller, self._now_ns()
+        self.bus.world.trace.channel(self.path, "state")(_pack_state(controller.state, controller.tec, controller.rec))
+        if not self.is_up or before is ControllerState.BUS_OFF:
+            return  # the host has heard of the restart already
+        self.report(state_change(controller, now_ns))
+        if controller.is_bus_off:
+            self._lose_carrier(now_ns)
 
-class SimulatedCanInterface:
-    """A raw socket on a simulated node; a ``CanInterface``."""
+    def counters_changed(self) -> None:
+        """Have the bus look at the counters that somebody has set; called by the controller."""
+        self.bus.rewire()
 
-    def __init__(self, node: CanNode, name: str, receive_own: bool = False) -> None:
-        self.node = node
-        self.receive_own = receive_own
-        self._name = name
-        self._state = CanIfaceState.CLOSED
-        self._listener: CanInterfaceListener | None = None
-        self._passes = verdict_of(ACCEPT_ALL)
-        self._on_room: Callable[[], None] | None = None
+    def _lose_carrier(self, now_ns: int) -> None:
+        self.is_bus_off_host = True
+        self._settle()
+        self._drop_queue(FrameLoss.BUS_OFF)
+        if self.options.restart_ms:
+            self.bus.world.post_at(now_ns + self.options.restart_ms * 1_000_000, self._restart_by_itself)
 
-    @property
-    def name(self) -> str:
-        return self._name
+    def _restart_by_itself(self) -> None:
+        if self.is_up and self.is_bus_off_host:
+            self.restart()
 
-    @property
-    def state(self) -> CanIfaceState:
-        return self._state
+    def _settle(self) -> None:
+        self._is_taken = self.is_up and not self.is_bus_off_host and not self.options.listen_only
 
-    @property
-    def carries_fd(self) -> bool:
-        return False
+    def _refuse(self) -> None:
+        """Raise ENETDOWN, or lose a frame as Linux does without a word."""
+        if not self.is_up:
+            raise LinkDown(f"{self.path}: interface is down (ENETDOWN); bring it up, then open it again")
+        self._lose(1, FrameLoss.BUS_OFF if self.is_bus_off_host else FrameLoss.LISTEN_ONLY)
 
-    def open(self, listener: CanInterfaceListener) -> None:
-        """Open a new socket: filters start as the kernel's accept-all."""
-        self.close()
-        if not self.node.is_up:
-            raise StackError(f"CAN interface {self._name!r}: interface is down (ENETDOWN); bring it up and open again")
-        self._listener = listener
-        self._passes = verdict_of(ACCEPT_ALL)
-        self._state = CanIfaceState.ACTIVE
-        self.node.attach(self)
+    def _drop_queue(self, loss: FrameLoss) -> None:
+        """Lose all that waits; the frame on the wire stays until its end."""
+        kept = 0 if self._on_wire is None else 1
+        count = len(self.queue) - kept
+        while len(self.queue) > kept:
+            self.queue.pop()
+        if count:
+            self._lose(count, loss)
 
-    def send(self, frame: CanFrame) -> None:
-        if self._state is not CanIfaceState.ACTIVE:
-            raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
-        try:
-            self.node.transmit(frame, self)
-        except BackPressure:
-            self.node.want_room(self._tell_room)
-            raise
+    def _lose(self, count: int, loss: FrameLoss) -> None:
+        self.lost[loss] += count
+        self.bus.world.trace.channel(self.path, "lost")(_pack_loss(_LOSS_CODES[loss], count))
 
-    def set_filters(self, filters: Sequence[CanFilter]) -> None:
-        self._passes = verdict_of(filters)
-
-    def on_transmit_ready(self, callback: Callable[[], None] | None) -> None:
-        self._on_room = callback
-
-    def close(self) -> None:
-        self._state = CanIfaceState.CLOSED
-        self._listener = None
-        self.node.detach(self)
-
-    def deliver(self, frame: CanFrame, rx_id: int) -> None:
-        """Hand over one frame if the filters pass its identifier word; called by the node."""
-        if self._listener is not None and self._passes(rx_id):
-            self._listener.on_frame(frame)
-
-    def go_down(self, reason: str) -> None:
-        """Tell the listener once that the interface went down; called by the node."""
-        listener = self._listener
-        self._state = CanIfaceState.DOWN
-        if listener is not None:
-            listener.on_state(CanIfaceState.DOWN, reason)
-
-    def _tell_room(self) -> None:
-        if self._on_room is not None:
-            self._on_room()
+    def _check_fd(self, frame: CanFrame) -> None:
+        if not self.carries_fd:
+            why = "its controller has no CAN FD" if not self.options.fd else "the bus has no data bit rate"
+            raise StackError(f"{self.path}: a CAN FD frame on a classical interface (EINVAL); {why}")
+        if len(frame.data) > FD_MAX_BYTES:
+            raise PayloadOverflow(len(frame.data), FD_MAX_BYTES, f"a CAN FD frame on {self.path}")
+        if frame.remote or len(frame.data) not in FD_LENGTHS:
+            what = "a remote CAN FD frame" if frame.remote else f"a CAN FD frame of {len(frame.data)} bytes"
+            raise StackError(f"{self.path}: {what} (EINVAL); send data of {_LENGTHS} bytes")

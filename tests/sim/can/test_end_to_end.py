@@ -52,6 +52,7 @@ class Plant:
         self.gauge_log = Log()
         self._gauge = socket(self.gauge, self.gauge_log)
         self.app_node = self.bus.node("app")
+        self.bus.node("display")  # acknowledges while the application is away
         path = folder / "tank.dbc"
         path.write_text(_DBC)
         self.codec = DbcCodec(load_dbc(path))

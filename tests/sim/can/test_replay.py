@@ -20,6 +20,7 @@ def _record_traffic(path: Path, frames: int = 300) -> None:
     CanRecording(segment, path, channel="can0")
     draws = segment.world.stream("traffic")
     sender = socket(segment.node("a", queue_length=100))
+    segment.node("listener")
     for number in range(frames):
         is_extended = draws.chance(0.3)
         frame = CanFrame(
@@ -41,6 +42,7 @@ def test_a_recorded_run_replays_with_the_same_order_and_spacing(tmp_path: Path, 
     _record_traffic(first)
 
     segment = bus()
+    segment.node("listener")
     CanRecording(segment, second, channel="can0")
     replay = CanReplay(segment, first)
     segment.world.run_for(S)
@@ -153,6 +155,7 @@ def test_recordings_carry_virtual_civil_time_to_the_bit(tmp_path: Path) -> None:
     CanRecording(segment, tmp_path / "a.log", channel="can0")
     CanRecording(segment, tmp_path / "a.asc", local_node="a")
     sender = socket(segment.node("a"))
+    segment.node("listener")
 
     sender.send(CanFrame(0x123, bytes.fromhex("11223344")))
     sender.send(CanFrame(0x18FEF100, b"", extended=True))

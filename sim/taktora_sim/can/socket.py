@@ -1,0 +1,211 @@
+"""A raw socket of a simulated host: filters, own messages, error frames and a bounded buffer; it knows no bus.
+
+Modelled, after ``linux/can/raw.h``: kernel filters; own messages and loopback; error frames chosen by a mask alone;
+a classical socket that never sees a CAN FD frame; a receive buffer that drops what comes while its reader does not
+read, and tells how many with the next thing read. Simplified: a buffer counts frames, not bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from taktora.can.filter import ACCEPT_ALL, verdict_of
+from taktora.can.interface import (
+    CanErrorClass,
+    CanErrorFrame,
+    CanFilter,
+    CanFrame,
+    CanIfaceState,
+    CanInterfaceListener,
+)
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, StackError
+from taktora_sim.can.errors import ALL_ERRORS
+
+if TYPE_CHECKING:
+    from taktora_sim.can.node import CanNode
+
+__all__ = ["FD_WORD", "SimulatedCanInterface"]
+
+FD_WORD = 1 << 32
+"""Added to the identifier word of a CAN FD frame: no filter sees it, and a classical socket passes none that has it."""
+
+
+def _discard(_frame: CanFrame) -> None:
+    """Take nothing: the socket is closed."""
+
+
+# req: REQ_8202
+class SimulatedCanInterface:
+    """A raw socket on a simulated node; a ``CanInterface``; made by ``CanNode.interface``."""
+
+    def __init__(
+        self,
+        node: CanNode,
+        name: str,
+        *,
+        receive_own: bool = False,
+        loopback: bool = True,
+        error_mask: CanErrorClass = ALL_ERRORS,
+        fd: bool = True,
+        receive_buffer: int | None = None,
+    ) -> None:
+        if receive_buffer is not None and receive_buffer < 1:
+            raise ConfigurationError(f"CAN interface {name!r}: receive buffer {receive_buffer} is below 1 frame")
+        self.node = node
+        self.receive_own = receive_own
+        self.loopback = loopback
+        self.error_mask = error_mask
+        self.fd = fd
+        self.receive_buffer = receive_buffer
+        self.overflowed = 0
+        """Frames dropped because the receive buffer was full."""
+        self.is_own_host = False
+        """While a frame is handed over: it was sent by a socket of this very host (MSG_DONTROUTE)."""
+        self._name = name
+        self._state = CanIfaceState.CLOSED
+        self._listener: CanInterfaceListener | None = None
+        self._passes = self._verdict(ACCEPT_ALL)
+        self._take: Callable[[CanFrame], None] = _discard
+        self._buffer: deque[CanFrame | CanErrorFrame] | None = None
+        self._untold = 0
+        self._on_room: Callable[[], None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def state(self) -> CanIfaceState:
+        return self._state
+
+    @property
+    def carries_fd(self) -> bool:
+        return self.fd and self.node.carries_fd
+
+    def open(self, listener: CanInterfaceListener) -> None:
+        """Open a new socket: filters start as the kernel's accept-all."""
+        self.close()
+        if not self.node.is_up:
+            raise StackError(f"CAN interface {self._name!r}: interface is down (ENETDOWN); bring it up and open again")
+        self._listener = listener
+        self._passes = self._verdict(ACCEPT_ALL)
+        self._take = listener.on_frame
+        self._state = CanIfaceState.ACTIVE
+        self.node.attach(self)
+
+    def send(self, frame: CanFrame) -> None:
+        if self._state is not CanIfaceState.ACTIVE:
+            raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
+        if frame.fd and not self.fd:
+            raise StackError(
+                f"CAN interface {self._name!r}: a CAN FD frame on a classical socket (EINVAL); open it with fd=True"
+            )
+        try:
+            self.node.transmit(frame, self)
+        except BackPressure:
+            self.node.want_room(self._tell_room)
+            raise
+
+    def set_filters(self, filters: Sequence[CanFilter]) -> None:
+        self._passes = self._verdict(filters)
+
+    def on_transmit_ready(self, callback: Callable[[], None] | None) -> None:
+        self._on_room = callback
+
+    def close(self) -> None:
+        self._state = CanIfaceState.CLOSED
+        self._listener = None
+        self._take = _discard
+        self._buffer = None
+        self._untold = 0
+        self.node.detach(self)
+
+    def pause_reading(self) -> None:
+        """Have the process behind the socket read nothing: what arrives fills the receive buffer, then is dropped.
+
+        Raises:
+            LinkDown: the socket is not open.
+        """
+        if self._listener is None:
+            raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before its reader can pause")
+        if self._buffer is None:
+            self._buffer = deque()
+            self._take = self._store
+
+    def resume_reading(self) -> None:
+        """Have the process read again: it gets all that the buffer kept, then hears how many frames were dropped."""
+        kept, listener = self._take_buffer(), self._listener
+        if kept is None or listener is None:
+            return
+        self._take = listener.on_frame
+        while kept and self._is_read_by(listener):  # as long as the listener neither pauses nor closes
+            entry = kept.popleft()
+            if isinstance(entry, CanErrorFrame):
+                self._tell_error(listener, entry)
+            else:
+                listener.on_frame(entry)
+        if kept and self._buffer is not None:  # the reader has paused again meanwhile
+            self._buffer.extend(kept)
+        elif self._untold and self._is_read_by(listener):
+            lost, self._untold = self._untold, 0
+            listener.on_receive_overflow(lost)
+
+    def deliver(self, frame: CanFrame, rx_id: int) -> None:
+        """Hand over one frame if the filters pass its identifier word; called by the node."""
+        if self._passes(rx_id):
+            self._take(frame)
+
+    def deliver_own_host(self, frame: CanFrame, rx_id: int) -> None:
+        """Hand over one frame that a socket of this host has sent, likewise."""
+        self.is_own_host = True
+        self.deliver(frame, rx_id)
+        self.is_own_host = False
+
+    def deliver_error(self, frame: CanErrorFrame) -> None:
+        """Hand over one error frame if the error mask asks for any of its classes; called by the node."""
+        listener = self._listener
+        if listener is None or not frame.classes & self.error_mask:
+            return
+        if self._buffer is None:
+            self._tell_error(listener, frame)
+        else:
+            self._store(frame)
+
+    def go_down(self, reason: str) -> None:
+        """Tell the listener once that the interface went down; called by the node."""
+        listener = self._listener
+        self._state = CanIfaceState.DOWN
+        if listener is not None:
+            listener.on_state(CanIfaceState.DOWN, reason)
+
+    def _take_buffer(self) -> deque[CanFrame | CanErrorFrame] | None:
+        kept, self._buffer = self._buffer, None
+        return kept
+
+    def _is_read_by(self, listener: CanInterfaceListener) -> bool:
+        return self._listener is listener and self._buffer is None
+
+    def _verdict(self, filters: Sequence[CanFilter]) -> Callable[[int], bool]:
+        verdict = verdict_of(filters)
+        return verdict if self.fd else lambda rx_id: rx_id < FD_WORD and verdict(rx_id)
+
+    def _tell_error(self, listener: CanInterfaceListener, frame: CanErrorFrame) -> None:
+        if self._state is CanIfaceState.ACTIVE and CanErrorClass.BUS_OFF in frame.classes:
+            self._state = CanIfaceState.BUS_OFF
+        elif self._state is CanIfaceState.BUS_OFF and CanErrorClass.RESTARTED in frame.classes:
+            self._state = CanIfaceState.ACTIVE
+        listener.on_error_frame(frame)
+
+    def _store(self, frame: CanFrame | CanErrorFrame) -> None:
+        assert self._buffer is not None
+        if self.receive_buffer is None or len(self._buffer) < self.receive_buffer:
+            self._buffer.append(frame)
+        else:
+            self.overflowed += 1
+            self._untold += 1
+
+    def _tell_room(self) -> None:
+        if self._on_room is not None:
+            self._on_room()
