@@ -7,7 +7,9 @@ from typing import Any, Self
 from taktora.can import (
     CanConnector,
     CanConnectorOptions,
+    CanFdFlags,
     CanFrame,
+    CanFrameKind,
     CanId,
     CanIface,
     CanInterface,
@@ -69,6 +71,8 @@ class Bench:
         )
         self.gateway = ConnectorGateway.builder(self.world.runtime, "gateway").build()
         self.gateway.register(self.connector)
+        self.opened: list[str] = []
+        """Services opened, where a test watches that."""
         self.events: list[HealthEvent] = []
         self.connector.monitor.add_listener(self.events.append)
 
@@ -86,13 +90,27 @@ class Bench:
     def run(self, duration_ns: int = 100_000) -> None:
         self.world.run_for(duration_ns)
 
-    def writer(self, name: str, can_id: CanId, iface: str = "can0") -> ChannelWriter[bytes, BytesCodec]:
-        return self.connector.create_writer(can_channel(name, CanRouting(CanIface(iface), can_id)), bytes)
+    def writer(
+        self,
+        name: str,
+        can_id: CanId,
+        iface: str = "can0",
+        kind: CanFrameKind = CanFrameKind.CLASSICAL,
+        fd_flags: CanFdFlags = CanFdFlags.NONE,
+    ) -> ChannelWriter[bytes, BytesCodec]:
+        routing = CanRouting(CanIface(iface), can_id, kind=kind, fd_flags=fd_flags)
+        return self.connector.create_writer(can_channel(name, routing), bytes)
 
     def reader(
-        self, name: str, can_id: CanId, mask: int = 0x1FFF_FFFF, iface: str = "can0"
+        self,
+        name: str,
+        can_id: CanId,
+        mask: int = 0x1FFF_FFFF,
+        iface: str = "can0",
+        kind: CanFrameKind = CanFrameKind.CLASSICAL,
     ) -> ChannelReader[bytes, BytesCodec]:
-        return self.connector.create_reader(can_channel(name, CanRouting(CanIface(iface), can_id, mask)), bytes)
+        routing = CanRouting(CanIface(iface), can_id, mask, kind)
+        return self.connector.create_reader(can_channel(name, routing), bytes)
 
     def kinds(self) -> list[str]:
         """States entered since the start."""

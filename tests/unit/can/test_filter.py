@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taktora.can import CanFilter, CanFrame, CanId, CanIface, CanRouting
+from taktora.can import CanFilter, CanFrame, CanFrameKind, CanId, CanIface, CanRouting
 from taktora.can.filter import (
     ACCEPT_ALL,
     EFF_FLAG,
@@ -24,14 +26,15 @@ from taktora.can.filter import (
 _IFACE = CanIface("can0")
 _IDS = st.one_of(st.integers(0, 0x7FF).map(CanId.standard), st.integers(0, 0x1FFF_FFFF).map(CanId.extended))
 _MASKS = st.one_of(st.sampled_from([0, 0x7FF, 0x7F0, 0x1FFF_FFFF, 0xFFFF_FFFF]), st.integers(0, 0xFFFF_FFFF))
-_ROUTINGS = st.builds(lambda can_id, mask: CanRouting(_IFACE, can_id, mask), _IDS, _MASKS)
+_KINDS = st.sampled_from(CanFrameKind)
+_ROUTINGS = st.builds(lambda can_id, mask, kind: CanRouting(_IFACE, can_id, mask, kind), _IDS, _MASKS, _KINDS)
 
 
 def _frames() -> st.SearchStrategy[CanFrame]:
-    def build(can_id: CanId, remote: bool) -> CanFrame:
-        return CanFrame(can_id.value, b"", can_id.is_extended, remote)
+    def build(can_id: CanId, form: str) -> CanFrame:
+        return CanFrame(can_id.value, b"", can_id.is_extended, remote=form == "remote", fd=form == "fd")
 
-    return st.builds(build, _IDS, st.booleans())
+    return st.builds(build, _IDS, st.sampled_from(["data", "remote", "fd"]))
 
 
 def _standard(value: int, mask: int = 0x7FF) -> CanRouting:
@@ -75,8 +78,10 @@ def test_above_the_kernels_limit_everything_is_accepted() -> None:
 @given(st.lists(_ROUTINGS, max_size=6), _frames())
 def test_the_kernel_passes_exactly_what_some_reader_matches(routings: list[CanRouting], frame: CanFrame) -> None:
     filters, _ = compile_filters(routings)
+    of_any_kind = [replace(routing, kind=kind) for routing in routings for kind in CanFrameKind]
 
-    assert passes_filters(filters, frame) == any(matches(routing, frame) for routing in routings)
+    assert passes_filters(filters, frame) == any(matches(routing, frame) for routing in of_any_kind)
+    assert passes_filters(filters, frame) or not any(matches(routing, frame) for routing in routings)
 
 
 @pytest.mark.verifies("REQ_0624")
@@ -87,7 +92,23 @@ def test_a_frame_matches_when_flag_and_masked_bits_are_equal(routing: CanRouting
     )
 
     expected = equal_bits and routing.can_id.is_extended == can_id.is_extended
-    assert matches(routing, CanFrame(can_id.value, b"", can_id.is_extended)) == expected
+    frame = CanFrame(can_id.value, b"", can_id.is_extended, fd=routing.kind is CanFrameKind.FD)
+    assert matches(routing, frame) == expected
+
+
+@pytest.mark.verifies("REQ_0611", "REQ_0624")
+@given(_ROUTINGS, _IDS)
+def test_a_frame_of_the_other_kind_never_matches(routing: CanRouting, can_id: CanId) -> None:
+    is_other = routing.kind is CanFrameKind.CLASSICAL
+
+    assert not matches(routing, CanFrame(can_id.value, b"", can_id.is_extended, fd=is_other))
+
+
+@pytest.mark.verifies("REQ_0611", "REQ_0622")
+def test_readers_of_both_kinds_and_one_identifier_share_an_entry() -> None:
+    filters, _ = compile_filters([_standard(1), replace(_standard(1), kind=CanFrameKind.FD)])
+
+    assert filters == (filter_for(_standard(1)),)
 
 
 @pytest.mark.verifies("REQ_0613")

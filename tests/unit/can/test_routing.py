@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taktora.can import CanConnectorOptions, CanFrameKind, CanId, CanIface, CanRouting
+from taktora.can import CanConnectorOptions, CanFdFlags, CanFrameKind, CanId, CanIface, CanRouting, can_channel
 from taktora.connector.reconnect import ExponentialBackoff
 from taktora.errors import ConfigurationError
 
@@ -17,17 +19,43 @@ _IDS = st.one_of(
     st.integers(0, 0x7FF).map(CanId.standard),
     st.integers(0, 0x1FFF_FFFF).map(CanId.extended),
 )
-_ROUTINGS = st.builds(CanRouting, _NAMES.map(CanIface), _IDS, st.integers(0, 0xFFFF_FFFF))
+_ROUTINGS = st.builds(
+    CanRouting,
+    _NAMES.map(CanIface),
+    _IDS,
+    st.integers(0, 0xFFFF_FFFF),
+    st.sampled_from(CanFrameKind),
+    st.integers(0, 3).map(CanFdFlags),
+)
 
 
 @pytest.mark.realizes("TEST_0501")
 @given(_ROUTINGS)
 def test_a_copy_of_a_routing_is_equal_and_prints_alike(routing: CanRouting) -> None:
-    twin = copy.deepcopy(routing)
+    for twin in (copy.copy(routing), copy.deepcopy(routing), pickle.loads(pickle.dumps(routing)), replace(routing)):
+        assert twin == routing
+        assert hash(twin) == hash(routing)
+        assert repr(twin) == repr(routing)
+        assert twin.head == routing.head
 
-    assert twin == routing
-    assert hash(twin) == hash(routing)
-    assert repr(twin) == repr(routing)
+
+@pytest.mark.realizes("TEST_0501")
+@given(_ROUTINGS, _ROUTINGS)
+def test_routings_are_equal_exactly_when_they_print_alike(one: CanRouting, other: CanRouting) -> None:
+    assert (one == other) == (repr(one) == repr(other))
+
+
+@pytest.mark.verifies("REQ_0601", "REQ_0611")
+def test_flags_belong_to_can_fd_and_are_dropped_by_a_classical_routing() -> None:
+    both = CanFdFlags.BRS | CanFdFlags.ESI
+    classical = CanRouting(CanIface("can0"), CanId(1), fd_flags=both)
+    fd = CanRouting(CanIface("can0"), CanId(1), kind=CanFrameKind.FD)
+
+    assert (CanFdFlags.BRS, CanFdFlags.ESI) == (1, 2)
+    assert classical.fd_flags is CanFdFlags.NONE
+    assert classical.with_fd_flags(both) == classical
+    assert fd.with_fd_flags(both).fd_flags == both
+    assert fd.with_fd_flags(CanFdFlags.BRS) != fd
 
 
 @pytest.mark.realizes("TEST_0501")
@@ -69,9 +97,11 @@ def test_a_mask_of_more_than_32_bits_is_refused() -> None:
         CanRouting(CanIface("can0"), CanId(1), 0x1_0000_0000)
 
 
-@pytest.mark.verifies("REQ_0612")
-def test_the_kind_fixes_the_payload() -> None:
-    assert CanFrameKind.CLASSICAL.max_payload_bytes == 8
+@pytest.mark.verifies("REQ_0610", "REQ_0611", "REQ_0612")
+@pytest.mark.parametrize(("kind", "size"), [(CanFrameKind.CLASSICAL, 8), (CanFrameKind.FD, 64)])
+def test_the_kind_fixes_the_payload(kind: CanFrameKind, size: int) -> None:
+    assert kind.max_payload_bytes == size
+    assert can_channel("a", CanRouting(CanIface("can0"), CanId(1), kind=kind)).max_payload_size == size
 
 
 @pytest.mark.verifies("REQ_0606", "REQ_0608")
