@@ -29,13 +29,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any, Protocol
 
 from taktora.errors import ConfigurationError, TaktoraError
 from taktora_sim.ethercat.frame import ETHERTYPE
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.faults import FaultPlanError
+from taktora_sim.wallclock import WallClock
 from taktora_sim.world import World
 
 __all__ = ["ControlChannel", "FrameSocket", "open_interface", "serve"]
@@ -116,10 +116,10 @@ class _Server:
         self._world = world
         self._sockets = sockets
         self._control = control
-        self._offset_ns = 0
+        self._clock = WallClock(world)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        self._offset_ns = monotonic_ns() - self._world.now_ns()
+        self._clock = WallClock(self._world)
         with selectors.DefaultSelector() as selector:
             for interface, end in enumerate(self._sockets):
                 end.setblocking(False)
@@ -127,26 +127,14 @@ class _Server:
             if self._control is not None:
                 selector.register(self._control.fileno(), selectors.EVENT_READ, -1)
             while not stop() and not (self._control is not None and self._control.has_ended):
-                ready = selector.select(self._wait_s())
-                self._advance()
+                ready = selector.select(self._clock.wait_s(_POLL_S))
+                self._clock.advance()
                 for key, _events in ready:
                     if key.data < 0:
                         assert self._control is not None
                         self._control.take()
                     else:
                         self._receive(key.data)
-
-    def _advance(self) -> None:
-        """Bring the World to wall time."""
-        ahead_ns = monotonic_ns() - self._offset_ns - self._world.now_ns()
-        if ahead_ns > 0:
-            self._world.run_for(ahead_ns)
-
-    def _wait_s(self) -> float:
-        due_ns = self._world.next_due_ns
-        if due_ns is None:
-            return _POLL_S
-        return min(_POLL_S, max(0.0, (due_ns + self._offset_ns - monotonic_ns()) * 1e-9))
 
     def _receive(self, interface: int) -> None:
         end = self._sockets[interface]
@@ -159,7 +147,7 @@ class _Server:
                 return
             if data[12:14] != ETHERTYPE or (isinstance(address, tuple) and address[2] == _PACKET_OUTGOING):
                 continue
-            self._advance()
+            self._clock.advance()
             self._answer(data, interface)
 
     def _answer(self, data: bytes, interface: int) -> None:
