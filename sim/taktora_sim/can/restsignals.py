@@ -33,7 +33,8 @@ _FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the closing words of a refusal: the nearest of the known names, and what else there is."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    close = [known for known in names if name and known.lower().startswith(name.lower())]
+    close = close or get_close_matches(name, names, n=1, cutoff=0.5)
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return (f"did you mean {close[0]!r}? " if close else "") + f"there are {listed or 'none'}"
 

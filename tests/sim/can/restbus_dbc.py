@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["VEHICLE", "write_dbc"]
+from taktora.codec.dbc import load_dbc
+from taktora_sim.can import SimulatedCanBus
+from taktora_sim.can.disturbances import RandomValue
+from taktora_sim.can.generators import Checksum, Counter, Ramp, Sine, Table
+from taktora_sim.can.restbus import RestBus
+from taktora_sim.world import World
+
+__all__ = ["VEHICLE", "hash_of_run", "write_dbc"]
 
 VEHICLE = """VERSION ""
 
@@ -74,3 +81,20 @@ def write_dbc(folder: Path, text: str = VEHICLE) -> Path:
     path = folder / "vehicle.dbc"
     path.write_text(text, encoding="cp1252")
     return path
+
+
+def hash_of_run(dbc: Path | str, seed: int) -> str:
+    """Return the trace of one second with a generator of each kind."""
+    bus = SimulatedCanBus(World(seed), "vehicle", data_bitrate=2_000_000)
+    rest = RestBus(bus, load_dbc(dbc), phases_ms={"Track": 3})
+    rest.signal("PackStatus.Voltage").set(Sine(0, 1000, 333))
+    rest.signal("PackStatus.Current").set(Ramp(-100, 100, 77.7, is_triangle=True))
+    rest.signal("PackStatus.Mode").set(Table([1, 3, 2], every_ms=100))
+    rest.signal("PackStatus.Alive").set(Counter(wrap=15))
+    rest.signal("PackStatus.Check").set(Checksum("e2e_p01", data_id=0x123))
+    rest.signal("Motion.Power").set(Sine(-5, 5, 77))
+    rest.signal("Track.Range").set(lambda moment: 100 + moment.number / 7)
+    bus.world.call_at(500_000_000, lambda: rest.signal("Modules.Volt0").disturb(RandomValue(), times=5))
+    bus.world.run_for(1_000_000_000)
+    bus.world.close()
+    return bus.world.trace.sha256()

@@ -80,7 +80,8 @@ def test_every_value_in_range_is_what_cantools_decodes(
 
     assert isinstance(first, dict)
     assert isinstance(second, dict)
-    assert (first["Voltage"], first["Current"], first["Mode"]) == (pytest.approx(voltage / 10), current, mode)
+    assert first["Voltage"] == pytest.approx(voltage / 10)
+    assert (first["Current"], first["Mode"]) == (current, mode)
     assert second == {"Power": struct.unpack("<f", struct.pack("<f", power))[0], "Position": position * 0.5}
     assert pack.signal("Voltage").value == pytest.approx(voltage / 10)
 
@@ -170,16 +171,20 @@ def test_a_disturbed_signal_has_a_checksum_that_fits_or_not_as_asked(dbc: Dbc, k
 @pytest.mark.verifies("REQ_8204", "REQ_8208")
 def test_a_disturbance_ends_when_it_is_ended_and_others_go_on(dbc: Dbc) -> None:
     pack = frame(dbc, "PackStatus")
-    end_first = pack.signal("Voltage").disturb(Offset(1))
-    pack.signal("Voltage").disturb(Offset(2))
-    volts = []
+    voltage = pack.signal("Voltage")
+    end = voltage.disturb(Offset(1))
+    voltage.disturb(Offset(2))
 
-    for end in (lambda: None, end_first, end_first):
-        end()
-        pack.build(Moment(0, 0))
-        volts.append(pack.signal("Voltage").value)
+    first = volts_of(pack)
+    end()
+    end()
 
-    assert volts == pytest.approx([403, 402, 402])
+    assert [first, volts_of(pack)] == pytest.approx([403, 402])
+
+
+def volts_of(pack: RestFrame) -> float | None:
+    pack.build(Moment(0, 0))
+    return pack.signal("Voltage").value
 
 
 @pytest.mark.verifies("REQ_8204", "REQ_8208")
