@@ -15,7 +15,17 @@ from taktora.errors import TaktoraError
 if TYPE_CHECKING:
     from taktora_sim.world import World
 
-__all__ = ["POLLS", "POLL_NS", "Foreign", "ForeignDeadlock", "ForeignError", "as_current", "current_world"]
+__all__ = [
+    "POLLS",
+    "POLL_NS",
+    "Foreign",
+    "ForeignDeadlock",
+    "ForeignError",
+    "ForeignStuck",
+    "ForeignThreadsLeft",
+    "as_current",
+    "current_world",
+]
 
 POLLS: Final = 10_000
 """Polls in a row (waits of no length, readings of the clock) that cost no virtual time."""
@@ -30,6 +40,20 @@ class ForeignError(TaktoraError, RuntimeError):
 
 class ForeignDeadlock(ForeignError):
     """Everything foreign waits, and nothing that could still happen in the World will ever end that."""
+
+
+class ForeignStuck(ForeignError):
+    """A thread holds up all others, because it waits for something real or never ends."""
+
+    text = ""
+    """The message of one that is raised out of the midst of the main thread."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.text)
+
+
+class ForeignThreadsLeft(ForeignError):
+    """Threads that should have ended by themselves were still alive at the end of the block; they were ended."""
 
 
 _current: Final[list[tuple[World, int]]] = []
@@ -86,11 +110,20 @@ class Foreign:
         self._polls = 0
         self._thread = 0
 
+    @property
+    def is_active(self) -> bool:
+        """Whether ``world.foreign_threads()`` lasts."""
+        return self._world.baton is not None
+
+    def is_here(self) -> bool:
+        """Return whether the calling thread is the one foreign thread that runs."""
+        return self._world.baton is not None and self._world.baton.is_here()
+
     def block(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
         """Wait in virtual time until ``ready()`` holds; return whether it does.
 
-        The World is stepped by whoever waits. ``ready`` is asked before each event, and must be cheap and without
-        effects.
+        The World is stepped by whoever waits; inside ``world.foreign_threads()`` once all threads wait. ``ready`` is
+        asked before each event, and must be cheap and without effects.
 
         Args:
             ready: What is waited for.
@@ -100,7 +133,10 @@ class Foreign:
             ForeignError: called inside an item, or by a thread that the World does not know.
             ForeignDeadlock: ``timeout_ns`` is None and nothing is left to do in the World.
         """
+        if self._world.baton is not None:
+            return self._world.baton.block(ready, timeout_ns)
         if ready():
+            self._polls = 0
             return True
         if timeout_ns is not None and timeout_ns <= 0:
             self._poll()

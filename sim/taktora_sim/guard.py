@@ -124,12 +124,22 @@ class EscapeGuard:
 
     def _report(self, rule: Rule, file: str, line: int) -> None:
         """Act on one call that leads out; called by the watch, on the thread of the caller."""
-        if threading.get_ident() != self._thread:
+        if not self._is_watched_now():
             return
         if rule.name == SEEDING:
             self._is_seeded = True
         elif rule.only_self is None or not self._is_seeded:
             self._act(Escape(file, line, rule.name, rule.advice))
+
+    def _is_watched_now(self) -> bool:
+        """Return whether the calling thread is in the simulated run.
+
+        Inside ``world.foreign_threads()`` that is whoever steps the World; foreign programs themselves have threads,
+        and all they get to see of the clock is virtual.
+        """
+        if self._world.foreign.is_active:
+            return self._world.is_stepping and self._world.foreign.is_here()
+        return threading.get_ident() == self._thread
 
     def _act(self, escape: Escape) -> None:
         is_new = escape not in self.escapes

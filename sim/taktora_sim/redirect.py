@@ -64,7 +64,10 @@ def _time_functions(world: World, refuse: Callable[[str], None]) -> dict[str, Ca
     def sleep(seconds: float) -> None:
         if world._stepping:  # noqa: SLF001 - whether an item is running is the World's own affair
             refuse("time.sleep()")
-        world.run_for(round(seconds * 1e9))
+        if world.foreign.is_active:
+            time.sleep(seconds)  # which is virtual then, and lets the other threads run
+        else:
+            world.run_for(round(seconds * 1e9))
 
     def civil(seconds: float | None = None) -> time.struct_time:
         return time.gmtime(world.unix_ns() // 1_000_000_000 if seconds is None else seconds)

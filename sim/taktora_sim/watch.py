@@ -7,7 +7,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from taktora_sim.escapes import CLOCK_METHODS, RULES, Rule, Scope, ScopeMap
@@ -241,7 +241,7 @@ class _Imports:
             module, _, name = rule.name.removesuffix("()").rpartition(".")
             if module in sys.modules:
                 real = getattr(sys.modules[module], name)
-                replaced.setdefault(module, {})[name] = self._reporting(rule, real)
+                replaced.setdefault(module, {})[name] = self._reporting(rule, real, sys.modules[module])
         return replaced
 
     def _clock_classes(self) -> dict[str, type]:
@@ -254,13 +254,15 @@ class _Imports:
             if hasattr(kind, name)
         }
 
-    def _reporting(self, rule: Rule, real: Any) -> Any:
+    def _reporting(self, rule: Rule, real: Any, module: ModuleType | None = None) -> Any:
         def tell(*arguments: Any, **named: Any) -> None:
             if not (rule.bare and (arguments or named)):
                 self._tell(rule, sys._getframe(2))  # noqa: SLF001 - whose call it is decides
 
         def stand_in(*arguments: Any, **named: Any) -> Any:
             tell(*arguments, **named)
-            return real(*arguments, **named)
+            # What the module holds now: inside world.foreign_threads() that is the virtual one.
+            function = real if module is None else getattr(module, real.__name__, real)
+            return function(*arguments, **named)
 
         return look_alike(real, before=tell) if isinstance(real, type) else stand_in

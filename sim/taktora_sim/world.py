@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cached_property, partial
 from heapq import heappop, heappush
 from pathlib import Path
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
 
 import simpy
@@ -17,11 +16,13 @@ from simpy.events import NORMAL, URGENT, EventPriority
 from taktora.duration import advise_ns
 from taktora_sim.faults import FaultBoard, FaultPlan
 from taktora_sim.foreign import Foreign, as_current, current_world
+from taktora_sim.pace import Pace
 from taktora_sim.streams import Stream, StreamEntropy
 from taktora_sim.trace import Trace
 
 if TYPE_CHECKING:
     from taktora.runtime import Runtime
+    from taktora_sim.foreign_baton import Baton
     from taktora_sim.reactor import Executions
     from taktora_sim.report.recorder import RunRecorder
     from taktora_sim.transport import SimTransport
@@ -35,9 +36,6 @@ on_new_world: list[Callable[[World], object]] = []
 
 EPOCH_UNIX_NS = 1_767_225_600_000_000_000
 """Default civil time at virtual zero: 2026-01-01T00:00:00Z."""
-
-_NAP_S = 0.05
-"""Longest wall time for which a run with a rate hears nothing of a signal."""
 
 
 class WorldAborted(BaseException):
@@ -191,6 +189,8 @@ class World:
         """Processor seconds after which a call of an item is ended as one that never returns; None: it may take all
         the time of the world (see ``taktora_sim.hangwatch``)."""
         self.transport_name = transport
+        self.baton: Baton | None = None
+        """What passes between foreign threads while ``foreign_threads`` lasts."""
         self._closers: list[Callable[[], None]] = []
         self._starters: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
@@ -217,6 +217,24 @@ class World:
     def foreign(self) -> Foreign:
         """How programs of other people wait in this World."""
         return Foreign(self)
+
+    # req: REQ_8203
+    def foreign_threads(
+        self, *, packages: Iterable[str] | None = None, grace_ns: int = 0, patience_s: float | None = 30.0
+    ) -> AbstractContextManager[None]:
+        """Run programs with threads of their own, unchanged, on virtual time while the ``with`` block lasts.
+
+        See ``taktora_sim.foreign_threads`` for what holds inside the block and what its end does.
+
+        Args:
+            packages: Third-party packages in whose modules names of ``time``, ``threading`` and ``queue`` bound before
+                are virtual too; None is the known ones.
+            grace_ns: Virtual time that threads which are no daemons have to end at the end of the block.
+            patience_s: Real time after which a thread that neither waits nor ends is an error; None is never.
+        """
+        from taktora_sim.foreign_threads import foreign_threads
+
+        return foreign_threads(self, packages, grace_ns, patience_s)
 
     @property
     def is_stepping(self) -> bool:
@@ -303,6 +321,11 @@ class World:
         if self._failure is not None:
             raise self._take_failure()
 
+    def forgive(self, kind: type[BaseException]) -> None:
+        """Forget what :meth:`fail` was told, if it is of that kind."""
+        if isinstance(self._failure, kind):
+            self._failure = None
+
     @cached_property
     def transport(self) -> SimTransport:
         """The transport of this world."""
@@ -356,6 +379,8 @@ class World:
         self.refuse_nesting()
         self.raise_failure()
         self.start()
+        if self.baton is not None:
+            self.baton.sleep(0)
         if not self._queue:
             return False
         stepped = iter((False, True))
@@ -407,23 +432,30 @@ class World:
         return failure
 
     def _run(self, deadline_ns: int | None, predicate: Callable[[], bool] | None) -> bool:
+        if self.baton is not None:
+            return self.baton.run(deadline_ns, predicate)
+        with self.hang_watch():
+            return self.run_alone(deadline_ns, predicate)
+
+    def run_alone(self, deadline_ns: int | None, predicate: Callable[[], bool] | None) -> bool:
+        """Do what :meth:`run_until` does on the calling thread, whoever else waits; for the baton."""
         self.refuse_nesting()
         self.raise_failure()
         self.start()
-        pace = _Pace(self) if self.rate is not None else None
+        pace = Pace(self) if self.rate is not None else None
         limit: float = Infinity if deadline_ns is None else deadline_ns
-        with self._hang_watch():
-            is_over = self._step_until(predicate, limit, pace)
+        is_over = self._step_until(predicate, limit, pace)
         return is_over or self._finish(deadline_ns, pace, predicate)
 
-    def _hang_watch(self) -> AbstractContextManager[None]:
+    def hang_watch(self) -> AbstractContextManager[None]:
+        """Return what ends items that never return, while it lasts."""
         if self.item_limit_s is None:
             return nullcontext()
         from taktora_sim.hangwatch import HangWatch
 
         return HangWatch(self.item_limit_s)
 
-    def _step_until(self, predicate: Callable[[], bool] | None, limit: float, pace: _Pace | None) -> bool:
+    def _step_until(self, predicate: Callable[[], bool] | None, limit: float, pace: Pace | None) -> bool:
         """Step until ``predicate`` holds; False when nothing is left to do up to ``limit``."""
         self._stepping = True
         try:
@@ -457,33 +489,10 @@ class World:
             if self._failure is not None:
                 raise self._take_failure()
 
-    def _finish(self, deadline_ns: int | None, pace: _Pace | None, predicate: Callable[[], bool] | None) -> bool:
+    def _finish(self, deadline_ns: int | None, pace: Pace | None, predicate: Callable[[], bool] | None) -> bool:
         """Advance the clock to the deadline with nothing left to run before it."""
         if deadline_ns is not None:
             if pace is not None:
                 pace.wait_for(deadline_ns)
             self.env._now = deadline_ns  # noqa: SLF001 - nothing is due before it
         return predicate is not None and predicate()
-
-
-# req: REQ_8019
-class _Pace:
-    """Holds a run back to ``rate`` virtual seconds a wall second; the trace does not see it."""
-
-    def __init__(self, world: World) -> None:
-        if world.rate is None or world.rate <= 0:
-            msg = f"rate {world.rate} is not above 0; use None for as fast as possible"
-            raise ValueError(msg)
-        self._world = world
-        self._factor = 1e-9 / world.rate
-        self._virtual_ns = world.now_ns()
-        self._wall_s = monotonic()
-
-    def wait_for(self, due_ns: float) -> None:
-        """Sleep until ``due_ns`` has come; what the World is failed with in the meantime is raised at once."""
-        while (ahead_s := self._ahead_s(due_ns)) > 0:
-            sleep(min(ahead_s, _NAP_S))
-            self._world.raise_failure()
-
-    def _ahead_s(self, due_ns: float) -> float:
-        return (due_ns - self._virtual_ns) * self._factor - (monotonic() - self._wall_s)
