@@ -27,6 +27,7 @@ Simplified:
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Literal, NamedTuple
 
 from simpy.events import EventPriority
@@ -44,6 +45,7 @@ from taktora_sim.can.timing import (
     fd_duration_ns,
     fd_frame_bits,
     frame_bits,
+    phase_bits,
 )
 from taktora_sim.world import World
 
@@ -134,18 +136,22 @@ class SimulatedCanBus:
         """Asked once at each start of frame, in order; the first error answered happens to the frame."""
         self.free_at_ns = 0
         """End of the intermission of what is, or was last, on the wire."""
+        self.is_held = False
+        """Somebody holds the line dominant, or has just let it go."""
         self.hearing: list[CanNode] = []
         """Nodes whose controllers hear what is on the wire, in the order of their making."""
         self._now_ns = world.now_ns
         self._post_at = world.post_at
         self._duration_ns = tuple(duration_ns(bits, bitrate) for bits in range(FRAME_BITS_MAX + 1))
         self._nodes: list[CanNode] = []
+        self._indices = count()
         self._contending: list[CanNode] = []
         self._needs_care = True
         self._fd_needs_care = False
         self._observers: list[Callable[[BusFrame], None]] = []
         self._load = BusLoad(load_window_ns)
         self._current: Transmission | None = None
+        self._stale_ends: list[int] = []
         self._confinement = Confinement(self)
 
     @property
@@ -204,7 +210,7 @@ class SimulatedCanBus:
             berr_reporting,
             report_lost_arbitration,
         )
-        node = CanNode(self, name, options)
+        node = CanNode(self, name, next(self._indices), options)
         self._nodes.append(node)
         self.rewire()
         return node
@@ -280,8 +286,50 @@ class SimulatedCanBus:
         Called whenever a node has changed.
         """
         self.hearing = [node for node in self._nodes if node.is_on_bus]
-        self._contending = [node for node in self.hearing if not node.is_suspended]
+        self._contending = [node for node in self.hearing if not node.is_suspended and not self.is_held]
         self._needs_care, self._fd_needs_care = self._confinement.survey(self.hearing)
+
+    def stub(self) -> SimulatedCanBus:
+        """Return a piece of wire with nobody on it, of the same name and bit rates: what lies behind a cut."""
+        return SimulatedCanBus(self.world, self.name, self.bitrate, data_bitrate=self.data_bitrate)
+
+    def adopt(self, node: CanNode) -> None:
+        """Move a node here from the bus or the stub it is on; its frames, sockets and counters come with it.
+
+        Call it while the node is not sending. A recovery from bus-off begins anew.
+        """
+        left = node.bus
+        left._nodes.remove(node)  # noqa: SLF001 - another bus
+        left.rewire()
+        node.bus = self
+        self._nodes.append(node)
+        self._nodes.sort(key=lambda entry: entry.index)
+        if node.controller.is_bus_off and node.is_up and not node.is_bus_off_host:
+            self.recover(node)
+        self.rewire()
+        self.request_if_wanted(self._now_ns())
+
+    def hold(self) -> Transmission | None:
+        """Hold the line dominant: nothing starts until :meth:`let_go`; return the frame that this breaks off.
+
+        Its senders still have it in front; tell them by ``CanNode.fail``. An error frame is completed.
+        """
+        self.is_held = True
+        broken, self._current = self._current, None
+        if broken is not None:
+            counts = phase_bits(broken.frame, broken.bits - INTERMISSION_BITS)
+            self._stale_ends.append(broken.start_ns + self.duration_ns(*counts))
+            self.is_quiet = True
+        self._confinement.interrupt()
+        self.rewire()
+        return broken
+
+    def let_go(self, recessive_bits: int) -> None:
+        """Let the line go; the next frame may start after so many recessive bits."""
+        now_ns = self._now_ns()
+        self.free_at_ns = max(self.free_at_ns, now_ns + self.duration_ns(recessive_bits))
+        self._confinement.resume(now_ns)
+        self._post_at(self.free_at_ns, self._open)
 
     def duration_ns(self, nominal_bits: int, data_bits: int = 0) -> int:
         """Return how long so many bits at the two rates last, rounded once to the nearest ns."""
@@ -308,6 +356,11 @@ class SimulatedCanBus:
     def occupy(self, start_ns: int, free_at_ns: int, rx_id: int) -> None:
         """Count a destroyed frame as load."""
         self._load.add(start_ns, free_at_ns, rx_id)
+
+    def _open(self) -> None:
+        self.is_held = False
+        self.rewire()
+        self.request_if_wanted(self._now_ns())
 
     def _window(self, window_ns: int | None) -> tuple[int, int]:
         window = self._load.window_ns if window_ns is None else window_ns
@@ -357,11 +410,14 @@ class SimulatedCanBus:
         self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
 
     def _finish(self) -> None:
+        now_ns = self._now_ns()
+        if self._stale_ends and now_ns in self._stale_ends:
+            self._stale_ends.remove(now_ns)
+            return
         current = self._current
         assert current is not None
         self._current = None
         self.is_quiet = True
-        now_ns = self._now_ns()
         start_ns, bits, frame, hidden, senders, rx_id, deaf = current
         self.frames += 1
         self._load.add(start_ns, self.free_at_ns, rx_id)

@@ -99,11 +99,16 @@ class _Recovery:
 
     def __init__(self, node: CanNode, finish: Callable[[_Recovery], None]) -> None:
         self.node = node
-        self._bus = node.bus
+        self._bus = node.bus  # the node may leave it
         self._finish = finish
         self._done = 0
         self._since_ns: int | None = None
         self._timer: Timer | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """The node is still on this bus, its interface up, and bus-off."""
+        return self.node.bus is self._bus and self.node.is_up and self.node.controller.is_bus_off
 
     def begin(self, since_ns: int) -> None:
         """The wire is recessive from ``since_ns`` on, until further notice."""
@@ -141,11 +146,9 @@ class Confinement:
         """Tell whether any start of frame, and any of a CAN FD frame, needs care with these nodes on the bus."""
         bus = self._bus
         for recovery in self._recoveries:
-            if not recovery.node.is_up or not recovery.node.controller.is_bus_off:
+            if not recovery.is_under_way:
                 recovery.cancel()
-        self._recoveries = [
-            entry for entry in self._recoveries if entry.node.is_up and entry.node.controller.is_bus_off
-        ]
+        self._recoveries = [recovery for recovery in self._recoveries if recovery.is_under_way]
         acknowledging = sum(not node.options.listen_only for node in hearing)
         needs_care = (
             (acknowledging < 2 and not bus.acknowledge)
@@ -165,8 +168,7 @@ class Confinement:
         """Put the heads of ``winners``, which are of one rank, on the wire, and settle what becomes of them."""
         bus = self._bus
         now_ns = bus.world.now_ns()
-        for recovery in self._recoveries:
-            recovery.interrupt(now_ns)
+        self.interrupt()
         heads = [node.begin_transmission(now_ns) for node in winners]
         self._tell_losers(winners, heads[0].frame, now_ns)
         frames = [_as_sent(node, head.frame) for node, head in zip(winners, heads, strict=True)]
@@ -201,8 +203,19 @@ class Confinement:
         self._recoveries.append(recovery)
         now_ns = bus.world.now_ns()
         is_idle = now_ns >= bus.free_at_ns - bus.duration_ns(INTERMISSION_BITS)
-        recovery.begin(now_ns if is_idle else bus.free_at_ns - bus.duration_ns(_RECESSIVE_BITS))
+        if not bus.is_held:
+            recovery.begin(now_ns if is_idle else bus.free_at_ns - bus.duration_ns(_RECESSIVE_BITS))
         bus.rewire()
+
+    def interrupt(self) -> None:
+        """The wire does not stay recessive: recovering nodes stop counting."""
+        for recovery in self._recoveries:
+            recovery.interrupt(self._bus.world.now_ns())
+
+    def resume(self, since_ns: int) -> None:
+        """The wire is recessive from ``since_ns`` on: recovering nodes go on counting."""
+        for recovery in self._recoveries:
+            recovery.begin(since_ns)
 
     def _recovered(self, recovery: _Recovery) -> None:
         recovery.node.controller.reset()
@@ -306,8 +319,8 @@ class Confinement:
             if node.controller.is_passive and not node.controller.is_bus_off:
                 node.is_suspended = True
                 bus.world.post_at(bus.free_at_ns + bus.duration_ns(_SUSPENSION_BITS), partial(self._release, node))
-        for recovery in self._recoveries:
-            recovery.begin(bus.free_at_ns - bus.duration_ns(_RECESSIVE_BITS))
+        if not bus.is_held:
+            self.resume(bus.free_at_ns - bus.duration_ns(_RECESSIVE_BITS))
         bus.rewire()
 
     def _release(self, node: CanNode) -> None:

@@ -112,7 +112,7 @@ def _ranked(can_id: int, extended: bool, remote: bool, fd: bool) -> tuple[int, i
 class CanNode:
     """One controller and the host interface behind it; made by ``SimulatedCanBus.node``."""
 
-    def __init__(self, bus: SimulatedCanBus, name: str, options: NodeOptions) -> None:
+    def __init__(self, bus: SimulatedCanBus, name: str, index: int, options: NodeOptions) -> None:
         if options.queue_length < 1:
             raise ConfigurationError(f"CAN node {name!r}: queue length {options.queue_length} is below 1")
         if options.restart_ms < 0:
@@ -121,6 +121,8 @@ class CanNode:
             )
         self.bus = bus
         self.name = name
+        self.index = index
+        """Its place among the nodes of its bus, by the order of their making."""
         self.options = options
         self.queue_length = options.queue_length
         self.sent = 0
