@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora_sim.can.controller import Controller, ControllerState
-from taktora_sim.can.timing import WireImage, arbitration_key
+from taktora_sim.can.timing import WireImage, arbitration_key, wire_image
 
 __all__ = [
     "ALL_ERRORS",
@@ -23,6 +23,7 @@ __all__ = [
     "arbitration_lost",
     "bus_error",
     "controller_overflow",
+    "overheard",
     "state_change",
 ]
 
@@ -139,12 +140,23 @@ def bus_error(
     kind: WireErrorKind, bit: int, image: WireImage, controller: Controller, *, sending: bool, now_ns: int
 ) -> CanErrorFrame:
     """Return the frame for one error on the wire, as drivers send it with bus-error reporting on."""
+    classes, violation, place = _violation(kind, bit, image)
+    return _frame(classes, controller, now_ns, violation=violation | (_PROT_TX if sending else 0), place=place)
+
+
+def overheard(error: BusError) -> CanErrorFrame:
+    """Return the frame by which a listener reports an error on the wire: whose counters rose it cannot know."""
+    classes, violation, place = _violation(error.kind, error.bit, wire_image(error.frame))
+    return CanErrorFrame(classes, bytes((0, 0, violation, place, 0, 0, 0, 0)), error.end_ns)
+
+
+def _violation(kind: WireErrorKind, bit: int, image: WireImage) -> tuple[CanErrorClass, int, int]:
     violation = _PROT_TYPES.get(kind, _BIT1 if image.bits[bit] == "1" else _BIT0)
     place = _PLACES["crc"] if kind is WireErrorKind.CRC else _place(image, bit)
     classes = CanErrorClass.PROTOCOL | CanErrorClass.BUS_ERROR
     if kind is WireErrorKind.ACK:
         classes |= CanErrorClass.NO_ACK
-    return _frame(classes, controller, now_ns, violation=violation | (_PROT_TX if sending else 0), place=place)
+    return classes, violation, place
 
 
 def controller_overflow(controller: Controller, now_ns: int) -> CanErrorFrame:
