@@ -174,9 +174,10 @@ class SimulatedCanInterface:
             self._store(frame)
 
     def go_down(self, reason: str) -> None:
-        """Tell the listener once that the interface went down; called by the node."""
+        """Tell the listener once that the interface went down, and nothing more until it opens again."""
         listener = self._listener
         self._state = CanIfaceState.DOWN
+        self.node.detach(self)
         if listener is not None:
             listener.on_state(CanIfaceState.DOWN, reason)
 
