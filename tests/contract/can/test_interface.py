@@ -30,9 +30,9 @@ def _mock_pair(*, fd: bool = True) -> Pair:
     return Pair(left, right, _nothing, _nothing)
 
 
-def _simulated_pair() -> Pair:
+def _simulated_pair(*, fd: bool = True) -> Pair:
     world = World(1)
-    bus = SimulatedCanBus(world, "vehicle", 500_000)
+    bus = SimulatedCanBus(world, "vehicle", 500_000, data_bitrate=2_000_000 if fd else None)
     host, other = bus.node("left"), bus.node("right")
     return Pair(
         host.interface(),
@@ -40,6 +40,7 @@ def _simulated_pair() -> Pair:
         lambda: world.run_for(_SETTLE_NS),
         world.close,
         now_ns=world.now_ns,
+        beside_left=host.interface,
         hold=_nothing,
         release=_nothing,
     )
@@ -129,13 +130,13 @@ def test_contract(check: Callable[[Pair], None], world_name: str, request: pytes
 
 
 @pytest.mark.verifies("REQ_0602", "REQ_0611")
-@pytest.mark.world("rig")
+@pytest.mark.world("sim", "rig")
 @pytest.mark.parametrize("check", CLASSICAL_CHECKS, ids=_name_of)
 def test_contract_of_a_classical_interface(
     check: Callable[[Pair], None], world_name: str, request: pytest.FixtureRequest
 ) -> None:
     if world_name == "sim":
-        _run(check, _simulated_pair())
+        _run(check, _simulated_pair(fd=False))
         return
     rig = request.getfixturevalue("can_rig")
     rig.carry_fd(rig.interfaces[0], False)
