@@ -28,7 +28,9 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
         msg = f"CAN bus {request.bus!r} is interface {request.interface!r}, which a simulated run cannot reach"
         raise ConfigurationError(f"{msg}; give a bench file with [can.{request.bus}] simulated = true")
     can = SimulatedCan.of(world)
-    bus = can.open_bus(request.bus, request.bitrate, request.node)
+    bus = can.open_bus(
+        request.bus, request.bitrate, request.node, data_bitrate=request.data_bitrate, acknowledge=request.acknowledge
+    )
     if request.replay is not None:
         can.replays[request.bus] = _replay(bus, request)
     return bus.node(request.node).interface(request.bus[:15])
@@ -48,17 +50,29 @@ class SimulatedCan:
         """Return the one of ``world``."""
         return world.part(cls)
 
-    def open_bus(self, name: str, bitrate: int, who: str) -> SimulatedCanBus:
+    def open_bus(
+        self, name: str, bitrate: int, who: str, *, data_bitrate: int | None = None, acknowledge: bool = False
+    ) -> SimulatedCanBus:
         """Return the bus ``name``, made now if there is none.
+
+        Args:
+            name: Resource name of the bus.
+            bitrate: Bit/s.
+            who: Who asks, for the message.
+            data_bitrate: Bit/s of the data phase; None: no CAN FD.
+            acknowledge: A listener is to acknowledge what no node does.
 
         Raises:
             ConfigurationError: the bus has another bit rate.
         """
         bus = self.buses.get(name)
         if bus is None:
-            bus = self.buses[name] = SimulatedCanBus(self._world, name, bitrate)
-        if bus.bitrate != bitrate:
-            msg = f"CAN bus {name!r} runs at {bus.bitrate} bit/s and {who!r} asks for {bitrate}"
+            bus = self.buses[name] = SimulatedCanBus(
+                self._world, name, bitrate, data_bitrate=data_bitrate, acknowledge=acknowledge
+            )
+        if (bus.bitrate, bus.data_bitrate) != (bitrate, data_bitrate):
+            has, asked = _rates_text(bus.bitrate, bus.data_bitrate), _rates_text(bitrate, data_bitrate)
+            msg = f"CAN bus {name!r} runs at {has} and {who!r} asks for {asked}"
             raise ConfigurationError(f"{msg}; all nodes of a bus have one bit rate")
         return bus
 
@@ -71,6 +85,10 @@ class SimulatedCan:
                     f"'drive.log' in [can.{bus}], by --bench FILE"
                 )
         return ""
+
+
+def _rates_text(bitrate: int, data_bitrate: int | None) -> str:
+    return f"{bitrate} bit/s" if data_bitrate is None else f"{bitrate} and {data_bitrate} bit/s"
 
 
 def bus_of(world: World, name: str) -> SimulatedCanBus:
