@@ -86,6 +86,7 @@ class CanLinkDriver:
         """Know the link that this driver serves; called once by the connector."""
         self._link = link
         link.wanted_by = self.channels_of
+        link.reason_of = self._reason_of
         self.interface.on_transmit_ready(link.transmit_ready)
 
     @property
@@ -200,6 +201,9 @@ class CanLinkDriver:
             self._note_refusal(cause)
             raise CodecError("CAN FD", cause)
         return payload.tobytes().ljust(full, b"\0")
+
+    def _reason_of(self, error: ConnectorError) -> IfaceDown:
+        return IfaceDown(self.interface.name, str(error))
 
     def _note_refusal(self, cause: str) -> None:
         """Be Degraded for a message that is counted and dropped; the first of a burst is the event that tells it."""

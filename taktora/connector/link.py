@@ -190,6 +190,8 @@ class Link(Generic[R, In, Out]):
         """Inbound messages that a full bridge has cost, by channel."""
         self.wanted_by: Callable[[In], Sequence[str]] = _nobody_in_particular
         """Names of the channels that a message is for (any thread); set by a driver that knows them, to count drops."""
+        self.reason_of: Callable[[ConnectorError], object] = str
+        """Reason of the Down that follows an error of the driver; set by a driver that has more than a text."""
         self._latches: dict[str, InboundDropLatch] = {}
         self._pressed = False
         self._failure: BaseException | None = None
@@ -240,7 +242,7 @@ class Link(Generic[R, In, Out]):
         try:
             self._open_driver()
         except ConnectorError as error:
-            self.go_down(str(error))
+            self.go_down(self.reason_of(error))
 
     def apply(self, health: ConnectorHealth | Sign) -> None:
         """Act on a reported state; one that the table of moves does not allow comes too late and is passed over."""
@@ -350,7 +352,7 @@ class Link(Generic[R, In, Out]):
             self._open_driver()
         except ConnectorError as error:
             self._connect()
-            self.go_down(str(error))
+            self.go_down(self.reason_of(error))
         else:
             self._connect()
 
