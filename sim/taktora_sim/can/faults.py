@@ -1,91 +1,105 @@
 """What can go wrong at a node of the simulated CAN bus, as fault kinds of the World's board; it decides nothing itself.
 
-Kinds of every node (path ``can/<bus>/<node>``) and of every named sender of a replay (``.../<sender>``):
+Kinds of every node (path ``can/<bus>/<node>``) and of every named sender of a replay (``.../<sender>``). On frames
+before the transmit queue:
 
 ==================  ================================================================================================
 ``silence``         frames are swallowed before the queue, as when the sender has lost power; nobody is told
-``drop``            frames take their time on the bus, and no other node receives them
+``drop``            loss: frames take their time on the bus, and no other node receives them
 ``delay``           frames enter the transmit queue ``by_ns`` later
-``corrupt_data``    one data byte is changed before sending (a wrong value, not a wire error: the CRC fits)
-``interface_down``  nodes only: the host interface is down, its queue lost, until the fault ends
+``corrupt_data``    data byte ``byte`` is changed by ``mask`` before sending (a wrong value; the CRC fits)
+``corrupt_signal``  the bits of a counter, checksum or other signal are wrong: ``mode`` is ``freeze``, ``offset``,
+                    ``random`` or ``value`` (with ``value``, raw); which bits: ``signal`` (``Message.Signal`` of a DBC
+                    known for the bus) or ``bits`` (``start|length@order`` as in a DBC)
 ==================  ================================================================================================
 
-Common parameters: ``ids`` (identifiers in hexadecimal with commas between, 29-bit ones with an ``x`` behind; empty is
-all), ``every`` (the n-th, 2n-th ... of the frames that match), ``percent`` of them (drawn from ``salt`` alone, so that
-a saved plan repeats itself under any seed).
+On frames on the wire, which are destroyed by it and sent again; an attempt counts, not a frame:
+
+==================  ================================================================================================
+``bit_error``       bit ``bit`` of ``field`` is wrong: seen by the transmitter, or by the receivers ``by`` alone
+``error_rate``      ``percent`` of the attempts are destroyed at a bit drawn from ``salt``
+``no_ack``          nobody acknowledges
+``duplicate``       the last bit of end of frame is wrong for the sender: it sends again what all have received
+==================  ================================================================================================
+
+All of these pick frames by ``ids`` (identifiers in hexadecimal with commas between, 29-bit ones with an ``x`` behind;
+empty is all), ``every`` (the n-th, 2n-th ... of those), ``percent`` of them (drawn from ``salt`` alone, so that a saved
+plan repeats itself under any seed) and ``times`` (no more than that many; 0 is without limit). What a node itself does
+and suffers besides is in :mod:`taktora_sim.can.fault_nodes` and :mod:`taktora_sim.can.fault_line`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from taktora.can.interface import CanFrame
-from taktora.errors import ConfigurationError
+from taktora_sim.can.errors import Attempt, WireError
+from taktora_sim.can.fault_choice import CHOICE, Choice, Identifier
+from taktora_sim.can.fault_line import line_kinds
+from taktora_sim.can.fault_nodes import node_kinds
+from taktora_sim.can.fault_signals import SIGNAL_PARAMETERS, BitRange, CanDatabases, NamedSignal, disturbance
+from taktora_sim.can.fault_wire import STRIKES, Strike
 from taktora_sim.faults import FaultKind, Param, Parameters
-from taktora_sim.streams import Stream
 
 if TYPE_CHECKING:
-    from taktora_sim.can.node import CanNode, SimulatedCanInterface
+    from taktora_sim.can.node import CanNode
+    from taktora_sim.can.socket import SimulatedCanInterface
 
 __all__ = ["NodeFaults"]
 
-_EFFECT_CODES = {"silence": b"\x01", "drop": b"\x02", "delay": b"\x03", "corrupt_data": b"\x04"}
-_CHOICE: dict[str, Param | bool | int | float | str] = {
-    "ids": Param(str, default=""),
-    "every": Param(int, default=1, low=1, high=1_000_000),
-    "percent": Param(int, default=100, low=0, high=100),
-    "salt": Param(int, default=0, low=0, high=2**32 - 1),
+_EFFECT_CODES = {
+    "silence": b"\x01",
+    "drop": b"\x02",
+    "delay": b"\x03",
+    "corrupt_data": b"\x04",
+    "corrupt_signal": b"\x05",
+    "bit_error": b"\x06",
+    "error_rate": b"\x07",
+    "no_ack": b"\x08",
+    "duplicate": b"\x09",
 }
+_Alter: TypeAlias = Callable[[CanFrame], CanFrame]
 
 
 @dataclass(eq=False, slots=True)
 class _Effect:
-    """One active fault."""
+    """One active fault: which frames it picks, and what it makes of them (before the queue, or on the wire)."""
 
     kind: str
     parameters: Parameters
-    ids: frozenset[tuple[int, bool]] | None
-    draws: Stream
-    matched: int = 0
-
-    def hits(self, frame: CanFrame) -> bool:
-        if self.ids is not None and (frame.can_id, frame.extended) not in self.ids:
-            return False
-        self.matched += 1
-        if self.matched % int(self.parameters["every"]):
-            return False
-        percent = int(self.parameters["percent"])
-        return percent == 100 or self.draws.integer(0, 99) < percent
+    choice: Choice
+    alter: _Alter | None = None
+    strike: Strike | None = None
 
 
 @dataclass(eq=False, slots=True)
 class _Scope:
     """One fault target: a node, or the identifiers of one sender of it."""
 
-    ids: frozenset[tuple[int, bool]] | None
+    ids: frozenset[Identifier] | None
     effects: list[_Effect] = field(default_factory=list)
+    strikes: list[_Effect] = field(default_factory=list)
 
     def covers(self, frame: CanFrame) -> bool:
         return self.ids is None or (frame.can_id, frame.extended) in self.ids
 
 
+# req: REQ_8204
 class NodeFaults:
     """Faults of one node: registered with the World's board, applied to each frame on its way into the queue."""
 
     def __init__(self, node: CanNode) -> None:
         self._node = node
-        self._note = node.bus.world.trace.channel(node.path, "fault-effect")
-        self._downs = 0
+        self._bus = node.bus
+        self._note = self._bus.world.trace.channel(node.path, "fault-effect")
+        self._databases = self._bus.world.part(CanDatabases)
         node_scope = _Scope(None)
-        kinds = self._kinds(node_scope, node.path)
-        kinds["interface_down"] = FaultKind(
-            start=self._go_down, stop=self._come_up, describe="the CAN interface is down"
-        )
-        self._targets = [(node_scope, node.bus.world.faults.target(node.path, kinds))]
+        kinds = {**self._kinds(node_scope, node.path), **node_kinds(node), **line_kinds(node)}
+        self._targets = [(node_scope, self._bus.world.faults.target(node.path, kinds))]
 
-    def add_sender(self, name: str, ids: Iterable[int | tuple[int, bool]]) -> None:
+    def add_sender(self, name: str, ids: Iterable[int | Identifier]) -> None:
         """Register the identifiers of one sender as a fault target of its own.
 
         Args:
@@ -95,7 +109,7 @@ class NodeFaults:
         pairs = frozenset(entry if isinstance(entry, tuple) else (entry, entry > 0x7FF) for entry in ids)
         scope = _Scope(pairs)
         path = f"{self._node.path}/{name}"
-        self._targets.append((scope, self._node.bus.world.faults.target(path, self._kinds(scope, path))))
+        self._targets.append((scope, self._bus.world.faults.target(path, self._kinds(scope, path))))
 
     def submit(self, frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
         """Let one frame into the node's queue, as far as the active faults allow."""
@@ -104,21 +118,21 @@ class NodeFaults:
             if scope.ids is None or scope.covers(frame):
                 target.count()
                 if scope.effects:
-                    hits = (hits or []) + [effect for effect in scope.effects if effect.hits(frame)]
+                    hits = (hits or []) + [effect for effect in scope.effects if effect.choice.hits(frame)]
         if hits:
             self._apply(hits, frame, origin)
         else:
             self._node.enqueue(frame, origin)
 
-    def _apply(self, hits: Collection[_Effect], frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
+    def _apply(self, hits: list[_Effect], frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
         for effect in hits:
-            self._note(_EFFECT_CODES[effect.kind] + frame.can_id.to_bytes(4, "little"))
+            self._tell(effect, frame)
         kinds = {effect.kind for effect in hits}
         if "silence" in kinds:
             return
         for effect in hits:
-            if effect.kind == "corrupt_data":
-                frame = _corrupt(frame, int(effect.parameters["byte"]), int(effect.parameters["mask"]))
+            if effect.alter is not None:
+                frame = effect.alter(frame)
         delay_ns = sum(int(effect.parameters["by_ns"]) for effect in hits if effect.kind == "delay")
         hidden = "drop" in kinds
         if delay_ns:
@@ -133,10 +147,27 @@ class NodeFaults:
             self._node.held_back -= 1
             self._node.enqueue(frame, origin, hidden)
 
-        self._node.bus.world.call_after(delay_ns, release)
+        self._bus.world.call_after(delay_ns, release)
+
+    def _tell(self, effect: _Effect, frame: CanFrame) -> None:
+        self._note(_EFFECT_CODES[effect.kind] + frame.can_id.to_bytes(4, "little"))
+
+    def _strike(self, attempt: Attempt) -> WireError | None:
+        """Answer the bus at a start of frame of this node: the first error of an active fault, if any."""
+        if attempt.node != self._node.name:
+            return None
+        frame, answer = attempt.frame, None
+        for scope, _ in self._targets:
+            if scope.strikes and scope.covers(frame):
+                for effect in scope.strikes:
+                    if effect.choice.hits(frame) and effect.strike is not None and answer is None:
+                        answer = effect.strike(frame, effect.parameters, effect.choice.draws)
+                        if answer is not None:
+                            self._tell(effect, frame)
+        return answer
 
     def _kinds(self, scope: _Scope, path: str) -> dict[str, FaultKind]:
-        return {
+        kinds = {
             "silence": self._kind(scope, path, "silence", "the sender is silent"),
             "drop": self._kind(scope, path, "drop", "frames get lost on the way to every receiver"),
             "delay": self._kind(
@@ -147,53 +178,95 @@ class NodeFaults:
                 path,
                 "corrupt_data",
                 "data byte {byte} is wrong",
-                byte=Param(int, default=0, low=0, high=7),
+                _byte_change,
+                byte=Param(int, default=0, low=0, high=63, drawn=(0, 7)),
                 mask=Param(int, default=0xFF, low=1, high=0xFF),
             ),
+            "corrupt_signal": self._signal_kind(scope, path),
         }
+        return kinds | {name: self._wire_kind(scope, path, name) for name in STRIKES}
 
     @staticmethod
-    def _kind(scope: _Scope, path: str, kind: str, describe: str, **params: Param) -> FaultKind:
+    def _kind(
+        scope: _Scope,
+        path: str,
+        kind: str,
+        describe: str,
+        make_alter: Callable[[Parameters], _Alter] | None = None,
+        **params: Param,
+    ) -> FaultKind:
         def start(parameters: Parameters) -> None:
-            draws = Stream(int(parameters["salt"]), f"{path}/{kind}")
-            scope.effects.append(_Effect(kind, parameters, _parse_ids(str(parameters["ids"]), path), draws))
+            alter = None if make_alter is None else make_alter(parameters)
+            scope.effects.append(_Effect(kind, parameters, Choice(parameters, f"{path}/{kind}"), alter))
 
         def stop(parameters: Parameters) -> None:
             scope.effects[:] = [effect for effect in scope.effects if effect.parameters is not parameters]
 
-        return FaultKind(start=start, stop=stop, params={**params, **_CHOICE}, describe=describe)
+        return FaultKind(start=start, stop=stop, params={**params, **CHOICE}, describe=describe)
 
-    def _go_down(self, _parameters: Parameters) -> None:
-        self._downs += 1
-        self._node.set_up(False)
+    def _signal_kind(self, scope: _Scope, path: str) -> FaultKind:
+        def find(name: str) -> NamedSignal | None:
+            return self._databases.signal(self._bus.name, name) if name else None
 
-    def _come_up(self, _parameters: Parameters) -> None:
-        self._downs -= 1
-        self._node.set_up(self._downs == 0)
+        def start(parameters: Parameters) -> None:
+            named = find(str(parameters["signal"]))
+            ids = None if named is None else frozenset([named.identifier])
+            choice = Choice(parameters, f"{path}/corrupt_signal", ids)
+            bits = BitRange.parse(str(parameters["bits"])) if named is None else named.bits
+            alter = disturbance(bits, str(parameters["mode"]), int(parameters["value"]), choice.draws)
+            scope.effects.append(_Effect("corrupt_signal", parameters, choice, alter))
+
+        def stop(parameters: Parameters) -> None:
+            scope.effects[:] = [effect for effect in scope.effects if effect.parameters is not parameters]
+
+        params = {"signal": Param(str, default="", check=find), **SIGNAL_PARAMETERS, **CHOICE}
+        return FaultKind(start=start, stop=stop, params=params, describe=_signal_sentence)
+
+    def _wire_kind(self, scope: _Scope, path: str, kind: str) -> FaultKind:
+        strike, describe, params = STRIKES[kind]
+        receivers = {"by": Param(str, default="", check=self._check_receivers)} if kind == "bit_error" else {}
+
+        def start(parameters: Parameters) -> None:
+            choice = Choice(parameters, f"{path}/{kind}")
+            scope.strikes.append(_Effect(kind, parameters, choice, strike=strike))
+            if self._strike not in self._bus.wire_faults:
+                self._bus.wire_faults.append(self._strike)
+
+        def stop(parameters: Parameters) -> None:
+            scope.strikes[:] = [effect for effect in scope.strikes if effect.parameters is not parameters]
+            if not any(other.strikes for other, _ in self._targets):
+                self._bus.wire_faults.remove(self._strike)
+
+        return FaultKind(start=start, stop=stop, params={**receivers, **CHOICE, **params}, describe=describe)
+
+    def _check_receivers(self, text: str) -> None:
+        """Refuse names that are no other node of the bus."""
+        others = [node.name for node in self._bus.nodes if node is not self._node]
+        for name in filter(None, (part.strip() for part in text.split(","))):
+            if name not in others:
+                expected = f"names of other nodes of the bus with commas between ({', '.join(others) or 'it has none'})"
+                raise ValueError(expected)
 
 
-def _corrupt(frame: CanFrame, byte: int, mask: int) -> CanFrame:
-    if byte >= len(frame.data):
-        return frame
-    data = bytearray(frame.data)
-    data[byte] ^= mask
-    return frame._replace(data=bytes(data))
+def _byte_change(parameters: Parameters) -> _Alter:
+    byte, mask = int(parameters["byte"]), int(parameters["mask"])
+
+    def alter(frame: CanFrame) -> CanFrame:
+        if byte >= len(frame.data):
+            return frame
+        data = bytearray(frame.data)
+        data[byte] ^= mask
+        return frame._replace(data=bytes(data))
+
+    return alter
 
 
-def _parse_ids(text: str, path: str) -> frozenset[tuple[int, bool]] | None:
-    if not text.strip():
-        return None
-    try:
-        return frozenset(_parse_id(part.strip()) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigurationError(
-            f"fault at {path}: ids {text!r} is no list of hexadecimal identifiers; expected for example '123,18FEF100x'"
-        ) from error
-
-
-def _parse_id(text: str) -> tuple[int, bool]:
-    is_extended = text.lower().endswith("x")
-    value = int(text.rstrip("xX"), 16)
-    if not 0 <= value <= (0x1FFF_FFFF if is_extended else 0x7FF):
-        raise ValueError(text)
-    return value, is_extended
+def _signal_sentence(parameters: Parameters) -> str:
+    which = f"signal {parameters['signal']}" if parameters["signal"] else f"bits {parameters['bits']}"
+    how = {
+        "freeze": "stand still",
+        "offset": f"are off by {parameters['value']}",
+        "random": "are random",
+        "value": f"are always {parameters['value']}",
+    }
+    return f"{which}: the bits {how[str(parameters['mode'])]}"

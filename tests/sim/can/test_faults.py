@@ -14,6 +14,8 @@ from taktora_sim.world import World
 from tests.sim.can.support import MS, Log, S, socket, write
 
 _NODE = "can/vehicle/a"
+_NEEDED: dict[str, dict[str, bool | int | float | str]] = {"delay": {"by_ns": 1}, "wrong_bitrate": {"bitrate": 250_000}}
+"""Parameters without a default."""
 
 
 def _run(entry: FaultEntry, frames: int = 10, seed: int = 1) -> Log:
@@ -139,7 +141,12 @@ def test_every_kind_describes_itself_and_its_effects_are_in_the_trace() -> None:
         hashes.append(world.trace.component_hashes()[_NODE])
 
     kinds = noisy.faults.catalogue()[_NODE]
-    assert set(kinds) == {"silence", "drop", "delay", "corrupt_data", "interface_down"}
-    assert all(kind.describe for kind in kinds.values())
+    assert set(kinds) == {
+        *("silence", "drop", "delay", "corrupt_data", "corrupt_signal"),
+        *("bit_error", "error_rate", "no_ack", "duplicate"),
+        *("interface_down", "babble", "reader_pause", "wrong_bitrate", "open_wire", "stuck_dominant"),
+        *("warning", "passive", "set_counters", "bus_off", "restart", "rx_overflow"),
+    }
+    assert all(kind.sentence(kind.complete(_NEEDED.get(name, {}))) for name, kind in kinds.items())
     assert "20ms late" in noisy.faults.sentence(entry)
     assert hashes[0] != hashes[1]
