@@ -4,8 +4,8 @@ python benchmarks/bench_can_kernel.py [--frames 5000] [--guest]
 
 Needs vcan and root; ``--guest`` boots a guest in QEMU that has both. Each figure is the processor time of the receiving
 thread, the kernel's part included, per frame; ours ends in a listener that counts, python-can's in a ``Message``. In
-bursts: 200 frames are there when reading begins. Singly: each frame is sent when the one before has been taken, so there
-is one wake per frame. A guest's processor is emulated, so there only the ratios say something.
+bursts: 200 frames are there when reading begins. Singly: each frame is sent when the one before has been taken, so that
+there is one wake per frame. A guest's processor is emulated, so there only the ratios say something.
 """
 
 from __future__ import annotations

@@ -175,9 +175,8 @@ class Reception:
     # req: REQ_0614, REQ_0605
     def frames(self) -> Iterator[CanFrame | CanErrorFrame]:
         """Yield what has been received, at most a batch; an end of the socket is in ``error`` afterwards."""
-        times, recvmsg = self._times, self._raw.recvmsg
-        times.look()
-        on_clock = times.on_clock
+        self._times.look()
+        recvmsg, on_clock, timespec, unpack = self._raw.recvmsg, self._times.on_clock, _TIMESPEC.unpack, unpack_frame
         taken = errors = 0
         try:
             while taken < BATCH and errors < _ERRORS_IN_A_ROW:
@@ -190,7 +189,8 @@ class Reception:
                     self.error = self.error or error
                     continue  # to what was received before it
                 taken += 1
-                yield unpack_frame(data, on_clock(_stamp_of(ancillary)))
+                seconds, nanoseconds = timespec(ancillary[0][2])  # the time stamp is all that was asked for
+                yield unpack(data, on_clock(seconds * _NS_PER_S + nanoseconds))
         finally:
             self.taken = taken
 
@@ -209,11 +209,3 @@ class Reception:
                 f"CAN interface {self._name!r}: the kernel does not count lost frames (SO_MEMINFO: {error}); "
                 "Linux does since 4.12"
             ) from error
-
-
-def _stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if kind == _SO_TIMESTAMPNS and level == _SOL_SOCKET:
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return int(seconds) * _NS_PER_S + int(nanoseconds)
-    return 0  # none: as early as can be, which is the time of the frame before

@@ -19,15 +19,14 @@ CAN_MTU: Final = 16
 CANFD_MTU: Final = 72
 ERR_FLAG: Final = 0x2000_0000
 
-_HEAD: Final = struct.Struct("=IBBBB")
+_unpack_head: Final = struct.Struct("=IBB").unpack_from
 _CLASSICAL: Final = struct.Struct("=IBBBB8s")
 _FD: Final = struct.Struct("=IBBBB64s")
-_DATA: Final = 8
+_LEN8_DLC: Final = 7
 _LONGEST_CLASSICAL: Final = 8
 _BRS: Final = int(CanFdFlags.BRS)
 _ESI: Final = int(CanFdFlags.ESI)
 _ALL_CLASSES: Final = 0x3FF
-_ID_BITS: Final = 0x1FFF_FFFF
 # What a NamedTuple's own constructor does in the end, in half the time; for what is made once per frame.
 _new_tuple = tuple.__new__
 
@@ -54,16 +53,15 @@ def unpack_frame(raw: bytes, timestamp_ns: int = 0) -> CanFrame | CanErrorFrame:
 
     A classical data frame with a data length code of 9 to 15 has eight bytes of data like that of 8.
     """
-    word, length, flags, _, len8_dlc = _HEAD.unpack_from(raw)
-    data = raw[_DATA : _DATA + length]
+    word, length, flags = _unpack_head(raw)
+    data = raw[8 : 8 + length]
     if word & ERR_FLAG:
         return CanErrorFrame(CanErrorClass(word & _ALL_CLASSES), data, timestamp_ns)
-    extended = word >= EFF_FLAG
+    can_id, extended = word & 0x1FFF_FFFF, word >= EFF_FLAG
     if len(raw) == CANFD_MTU:
         brs, esi = flags & _BRS != 0, flags & _ESI != 0
-        return _new_tuple(CanFrame, (word & _ID_BITS, data, extended, False, 0, timestamp_ns, True, brs, esi))
+        return _new_tuple(CanFrame, (can_id, data, extended, False, 0, timestamp_ns, True, brs, esi))
     if word & RTR_FLAG:
-        return _new_tuple(
-            CanFrame, (word & _ID_BITS, b"", extended, True, len8_dlc or length, timestamp_ns, False, False, False)
-        )
-    return _new_tuple(CanFrame, (word & _ID_BITS, data, extended, False, 0, timestamp_ns, False, False, False))
+        dlc = raw[_LEN8_DLC] or length
+        return _new_tuple(CanFrame, (can_id, b"", extended, True, dlc, timestamp_ns, False, False, False))
+    return _new_tuple(CanFrame, (can_id, data, extended, False, 0, timestamp_ns, False, False, False))
