@@ -58,6 +58,7 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
         replay_channel=backing.replay_channel,
         sends=messages.sent,
         senders=messages.senders,
+        signals=messages.dbc.places(),
     )
     interface = runtime.backend("can")(runtime, request)
     options = CanConnectorOptions(ifaces=(iface,))

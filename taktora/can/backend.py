@@ -33,6 +33,8 @@ class CanRequest:
         replay_channel: Channel of the recording to take; None takes all.
         sends: Identifiers ``(can_id, is_extended)`` that the application sends itself.
         senders: Identifiers by sending node, from the DBC: fault targets of a replay.
+        signals: Where signals are, by ``Message.Signal``, from the DBC, so that faults can name them: identifier, is it
+            extended, start bit as in a DBC, length in bits, is it Motorola.
     """
 
     bus: str
@@ -47,6 +49,7 @@ class CanRequest:
     replay_channel: str | None = None
     sends: tuple[tuple[int, bool], ...] = ()
     senders: Mapping[str, tuple[tuple[int, bool], ...]] = field(default_factory=dict)
+    signals: Mapping[str, tuple[int, bool, int, int, bool]] = field(default_factory=dict)
 
 
 def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:

@@ -27,7 +27,7 @@ from taktora.codec.base import Codec
 from taktora.errors import CodecError, ConfigurationError, PayloadOverflow
 from taktora.extras import missing_text
 
-__all__ = ["Dbc", "DbcCodec", "DbcMessage", "DbcSignal", "load_dbc"]
+__all__ = ["Dbc", "DbcCodec", "DbcMessage", "DbcSignal", "SignalPlace", "load_dbc"]
 
 T = TypeVar("T")
 
@@ -121,6 +121,16 @@ class DbcSignal(NamedTuple):
         return round(shifted / self.factor)
 
 
+class SignalPlace(NamedTuple):
+    """Where a signal is on the bus, numbered as in the DBC: a Motorola signal starts at its most significant bit."""
+
+    can_id: int
+    is_extended: bool
+    start: int
+    bits: int
+    is_motorola: bool
+
+
 @dataclass(frozen=True, eq=False)
 class DbcMessage:
     """One message of a DBC: its identifier, its length and its signals."""
@@ -202,12 +212,28 @@ class Dbc:
                 by_sender.setdefault(sender, []).append((message.can_id, message.is_extended))
         return {sender: tuple(ids) for sender, ids in by_sender.items()}
 
+    def places(self) -> dict[str, SignalPlace]:
+        """Return where each signal is, by ``Message.Signal``."""
+        return {
+            f"{message.name}.{signal.name}": _place_of(message, signal)
+            for message in self.messages
+            for signal in message.signals
+        }
+
     def find(self, can_id: int, is_extended: bool = False) -> DbcMessage | None:
         """Return the message with this identifier, or None."""
         for message in self.messages:
             if message.can_id == can_id and message.is_extended == is_extended:
                 return message
         return None
+
+
+def _place_of(message: DbcMessage, signal: DbcSignal) -> SignalPlace:
+    start = signal.shift
+    if signal.is_motorola:
+        from_left = 8 * message.length_bytes - signal.shift - signal.bits
+        start = from_left // 8 * 8 + 7 - from_left % 8
+    return SignalPlace(message.can_id, message.is_extended, start, signal.bits, signal.is_motorola)
 
 
 class _Received(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from taktora.can.interface import CanInterface
 from taktora.errors import ConfigurationError
 from taktora_sim.can.bus import SimulatedCanBus
+from taktora_sim.can.fault_signals import CanDatabases
 from taktora_sim.can.replay import CanReplay
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     bus = can.open_bus(
         request.bus, request.bitrate, request.node, data_bitrate=request.data_bitrate, acknowledge=request.acknowledge
     )
+    world.part(CanDatabases).add(request.bus, request.signals)
     if request.replay is not None:
         can.replays[request.bus] = _replay(bus, request)
     return bus.node(request.node).interface(request.bus[:15])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,6 @@ from taktora_sim.faults import Param
 from taktora_sim.streams import Stream
 
 if TYPE_CHECKING:
-    from taktora.codec.dbc import Dbc, DbcSignal
     from taktora_sim.world import World
 
 __all__ = ["SIGNAL_PARAMETERS", "BitRange", "CanDatabases", "NamedSignal", "disturbance"]
@@ -50,14 +49,6 @@ class BitRange(NamedTuple):
             raise ValueError(_EXPECTED_BITS)
         return cls(start, length, order == 0)
 
-    @classmethod
-    def of_signal(cls, signal: DbcSignal, message_bytes: int) -> BitRange:
-        """Return where ``signal`` is in a message of ``message_bytes``."""
-        if not signal.is_motorola:
-            return cls(signal.shift, signal.bits)
-        from_left = 8 * message_bytes - signal.shift - signal.bits
-        return cls(from_left // 8 * 8 + 7 - from_left % 8, signal.bits, is_motorola=True)
-
     def change(self, data: bytes, new_raw: Callable[[int], int]) -> bytes:
         """Return ``data`` with ``new_raw`` of the raw value in its place, cut to length; unchanged if too short."""
         shift = self._shift(len(data))
@@ -90,13 +81,17 @@ class CanDatabases:
     def __init__(self, _world: World) -> None:
         self._signals: dict[str, dict[str, NamedSignal]] = {}
 
-    def add(self, bus: str, dbc: Dbc) -> None:
-        """Let faults on the bus ``bus`` name the signals of ``dbc`` as ``Message.Signal``."""
+    def add(self, bus: str, places: Mapping[str, tuple[int, bool, int, int, bool]]) -> None:
+        """Let faults on the bus ``bus`` name signals.
+
+        Args:
+            bus: Name of the bus.
+            places: By ``Message.Signal``, as ``Dbc.places`` gives them: identifier, is it extended, start bit, length,
+                is it Motorola.
+        """
         known = self._signals.setdefault(bus, {})
-        for message in dbc.messages:
-            for signal in message.signals:
-                where = BitRange.of_signal(signal, message.length_bytes)
-                known[f"{message.name}.{signal.name}"] = NamedSignal((message.can_id, message.is_extended), where)
+        for name, (can_id, is_extended, start, length, is_motorola) in places.items():
+            known[name] = NamedSignal((can_id, is_extended), BitRange(start, length, is_motorola))
 
     def signal(self, bus: str, name: str) -> NamedSignal:
         """Return the signal ``name`` (``Message.Signal``) of a DBC of ``bus``.

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from taktora.can.interface import CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown
 from taktora_sim.can.disturbances import Disturbance, Freeze, Offset, RandomValue, WrongValue
+from taktora_sim.can.fault_signals import CanDatabases
 from taktora_sim.can.generators import Moment
 from taktora_sim.can.restsignals import RestFrame, RestSignal, Source, nearest
 from taktora_sim.faults import FaultKind, Param, Parameters
@@ -209,6 +210,7 @@ class RestBus:
         """Messages that the DBC calls neither cyclic with a time nor anything else: nothing sends them but you."""
         for path, source in (signals or {}).items():
             self.signal(path).set(source)
+        bus.world.part(CanDatabases).add(bus.name, dbc.places())
         self._offer_faults()
         self._tell_unsent()
 

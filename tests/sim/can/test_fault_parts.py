@@ -114,7 +114,7 @@ def test_signals_of_a_dbc_are_found_by_name_with_their_identifier(tmp_path: Path
     path = tmp_path / "car.dbc"
     path.write_text(_DBC, encoding="ascii")
     databases = CanDatabases(World(1))
-    databases.add("vehicle", load_dbc(path))
+    databases.add("vehicle", load_dbc(path).places())
 
     assert databases.signal("vehicle", "Engine.Counter") == ((0x123, False), BitRange(4, 4))
     assert databases.signal("vehicle", "Engine.Speed") == ((0x123, False), BitRange(15, 12, True))

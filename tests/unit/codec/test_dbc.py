@@ -292,6 +292,17 @@ def test_messages_tell_identifier_cycle_time_senders_and_values(dbc: Dbc) -> Non
 
 
 @pytest.mark.verifies("REQ_0210")
+def test_places_of_signals_are_those_written_in_the_file(dbc: Dbc) -> None:
+    places = dbc.places()
+
+    assert places["EngineData.Gear"] == (0x100, False, 24, 4, False)
+    assert places["Motorola.First"] == (0x18FEF100, True, 7, 16, True)
+    assert places["Motorola.Odd"] == (0x18FEF100, True, 19, 13, True)
+    assert places["Motorola.Last"] == (0x18FEF100, True, 38, 15, True)
+    assert len(places) == sum(len(message.signals) for message in dbc.messages)
+
+
+@pytest.mark.verifies("REQ_0210")
 def test_an_unknown_message_lists_the_known_ones(dbc: Dbc) -> None:
     with pytest.raises(ConfigurationError, match=r"no message 'Engine'; it has BodyControl, EngineData"):
         dbc.message("Engine")
