@@ -119,6 +119,12 @@ class Foreign:
         """Return whether the calling thread is the one foreign thread that runs."""
         return self._world.baton is not None and self._world.baton.is_here()
 
+    def look(self) -> None:
+        """Count a look at the clock: a loop of nothing but looks is given time, see :data:`POLLS`."""
+        if self.is_here():
+            assert self._world.baton is not None
+            self._world.baton.poll()
+
     def block(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
         """Wait in virtual time until ``ready()`` holds; return whether it does.
 

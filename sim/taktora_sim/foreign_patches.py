@@ -12,12 +12,14 @@ from __future__ import annotations
 import _thread
 import datetime as dt
 import functools
+import itertools
 import queue
 import selectors
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType, ModuleType
 from typing import Any, Final, Self
 
@@ -61,6 +63,7 @@ class Patches:
             self._set(threading, "_allocate_lock", SignalLock)
             self._set(threading, "_CRLock", BatonRLock)
             self._set(threading, "_time", time.monotonic)
+            self._restart_numbers()
             self._patch_threads()
             self._patch_selectors()
             set_active(self._baton)
@@ -184,6 +187,11 @@ class Patches:
 
         for function in (is_alive, start, join):
             self._set(thread, function.__name__, function)
+
+    def _restart_numbers(self) -> None:
+        """Number threads and pools that have no name from the start, as in a process of their own."""
+        self._set(threading, "_counter", itertools.count(1).__next__)
+        self._set(ThreadPoolExecutor, "_counter", itertools.count().__next__)
 
     def _patch_selectors(self) -> None:
         for name in _SELECTORS:

@@ -72,10 +72,18 @@ def _time_functions(world: World, refuse: Callable[[str], None]) -> dict[str, Ca
     def civil(seconds: float | None = None) -> time.struct_time:
         return time.gmtime(world.unix_ns() // 1_000_000_000 if seconds is None else seconds)
 
+    def now_ns() -> int:
+        world.foreign.look()
+        return world.now_ns()
+
+    def unix_ns() -> int:
+        world.foreign.look()
+        return world.unix_ns()
+
     counters = ("monotonic", "perf_counter", "process_time", "thread_time")
-    functions: dict[str, Callable[..., Any]] = {name: lambda: world.now_ns() / 1e9 for name in counters}
-    functions |= {f"{name}_ns": lambda: world.now_ns() for name in counters}
-    functions |= {"time": lambda: world.unix_ns() / 1e9, "time_ns": lambda: world.unix_ns()}
+    functions: dict[str, Callable[..., Any]] = {name: lambda: now_ns() / 1e9 for name in counters}
+    functions |= {f"{name}_ns": now_ns for name in counters}
+    functions |= {"time": lambda: unix_ns() / 1e9, "time_ns": unix_ns}
     return functions | {"sleep": sleep, "gmtime": civil, "localtime": civil}
 
 
