@@ -87,6 +87,7 @@ class Member:
         self.ident = 0
         self.gate = _closed_lock()
         self.arrived = _closed_lock()
+        self.left = _closed_lock()
         self.wait: Wait | None = None
         self.error: BaseException | None = None
         self.polls = 0
@@ -503,6 +504,7 @@ class Baton:
         member.is_done = True
         self.members.pop(member.ident, None)
         self.ended.add(member.ident)
+        member.left.release()
         if member.is_revoked:
             return
         chosen = self.main if self.is_closing else self._choose()
@@ -565,7 +567,7 @@ class Baton:
         for member in self.others():
             member.is_ending = True
             self._give(member)
-            self._join(member.thread, _TAIL_S)
+            member.left.acquire(timeout=_TAIL_S)
         self.holder = self.main
 
 
