@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from taktora.can.routing import CanIface
 from taktora.errors import ConfigurationError, TaktoraError
 from taktora_sim.can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
 
@@ -54,6 +55,7 @@ def run(wanted: argparse.Namespace) -> None:
     Raises:
         ConfigurationError: another server has the channel.
     """
+    CanIface(wanted.channel)
     folder = RuntimeFolder()
     lock = ChannelLock(folder, wanted.channel)
     with ExitStack() as stack:

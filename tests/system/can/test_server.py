@@ -1,0 +1,287 @@
+"""The server behind buses in real time: who starts it, who shares it, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import time_ns
+
+import can
+import pytest
+
+from taktora_sim.can import python_can_client, serve
+from taktora_sim.can.python_can_wire import package_version
+from taktora_sim.can.runtime_folder import Endpoint, RuntimeFolder
+from tests.patience import PATIENCE_S
+from tests.system.can.parts import endpoint_of, is_served, kill, program, started, until
+
+pytestmark = pytest.mark.verifies("REQ_8203")
+
+_ECHO = """
+import can
+with can.Bus(interface="taktora_sim", channel={channel!r}) as bus:
+    print("ready", flush=True)
+    for message in bus:
+        message.arbitration_id += 1
+        bus.send(message)
+"""
+
+
+@pytest.fixture
+def bus(channel: str) -> Iterator[can.BusABC]:
+    with _open(channel) as opened:
+        yield opened
+
+
+def _open(channel: str) -> can.BusABC:
+    return can.Bus(interface="taktora_sim", channel=channel, ignore_config=True)
+
+
+def _ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line == "ready\n", line + process.stdout.read()
+
+
+def _message(arbitration_id: int) -> can.Message:
+    return can.Message(arbitration_id=arbitration_id, is_extended_id=False)
+
+
+def test_programs_of_two_processes_meet_on_one_channel(bus: can.BusABC, channel: str) -> None:
+    with started(program(_ECHO.format(channel=channel))) as echo:
+        _ready(echo)
+
+        bus.send(_message(0x10))
+        answer = bus.recv(PATIENCE_S)
+
+    assert answer is not None
+    assert answer.arbitration_id == 0x11
+
+
+def test_channels_are_buses_of_their_own(bus: can.BusABC, channel: str) -> None:
+    with _open(f"{channel}b") as other, _open(f"{channel}b") as witness:
+        bus.send(_message(1))
+        other.send(_message(2))
+        seen = witness.recv(PATIENCE_S)
+
+    assert seen is not None
+    assert seen.arbitration_id == 2
+
+
+_ANSWER_ONCE = """
+import can
+with can.Bus(interface="taktora_sim", channel={channel!r}) as bus:
+    print("ready", flush=True)
+    bus.recv()
+    bus.send(can.Message(arbitration_id={number}, is_extended_id=False))
+"""
+
+
+def test_processes_that_start_at_once_share_one_server(channel: str, servers: Path) -> None:
+    numbers = [0x100, 0x101, 0x102, 0x103]
+    with ExitStack() as stack:
+        codes = [program(_ANSWER_ONCE.format(channel=channel, number=number)) for number in numbers]
+        racers = [stack.enter_context(started(code)) for code in codes]
+        for racer in racers:
+            _ready(racer)
+        with _open(channel) as bus:
+            bus.send(_message(1))
+            answers = [bus.recv(PATIENCE_S) for _ in numbers]
+
+    assert sorted(answer.arbitration_id for answer in answers if answer) == numbers
+    assert [path.name for path in servers.glob(f"{channel}.*.err")] == []
+
+
+def test_the_server_ends_some_time_after_its_last_program(channel: str, servers: Path) -> None:
+    _open(channel).shutdown()
+    assert is_served(servers, channel)
+
+    until(lambda: not is_served(servers, channel), "the server still runs")
+
+    assert RuntimeFolder(servers).endpoint(channel) is None
+
+
+def test_the_server_ends_when_its_programs_were_killed(channel: str, servers: Path) -> None:
+    with started(program(_ECHO.format(channel=channel))) as echo:
+        _ready(echo)
+        kill(echo.pid)
+
+    until(lambda: not is_served(servers, channel), "the server still runs")
+
+
+def test_a_program_whose_server_was_killed_is_told_so_by_every_call(
+    bus: can.BusABC, channel: str, servers: Path
+) -> None:
+    kill(endpoint_of(servers, channel).pid)
+    until(lambda: not is_served(servers, channel), "the server still runs")
+
+    for call in (lambda: bus.recv(), lambda: bus.recv(0), lambda: bus.send(_message(1)), lambda: bus.state):
+        with pytest.raises(can.CanOperationError, match="has gone; shut this Bus down and open a new one") as gone:
+            call()
+        assert gone.value.error_code == errno.ENODEV
+    bus.shutdown()
+    bus.shutdown()
+
+
+def test_a_channel_whose_server_was_killed_is_served_again(channel: str, servers: Path) -> None:
+    with _open(channel) as first:
+        before = endpoint_of(servers, channel)
+        kill(before.pid)
+        until(lambda: not is_served(servers, channel), "the server still runs")
+        with _open(channel) as second, _open(channel) as third:
+            second.send(_message(1))
+            assert third.recv(PATIENCE_S) is not None
+        assert first.channel_info
+
+    assert endpoint_of(servers, channel) != before
+
+
+def test_what_an_ended_server_has_left_leads_nobody_astray(channel: str, servers: Path) -> None:
+    RuntimeFolder(servers).publish(channel, Endpoint(1, "nothing", 1, "0.0.0"))
+
+    with _open(channel) as bus:
+        assert bus.recv(0) is None
+
+
+def test_a_server_that_cannot_be_started_is_told_of(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "executable", f"{sys.base_prefix}/bin/python3")
+
+    with pytest.raises(can.CanInitializationError, match=r"cannot run: .*python -m taktora_sim.can.serve"):
+        _open(channel)
+
+
+def test_versions_that_differ_refuse_each_other(bus: can.BusABC, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_can_client, "package_version", lambda: "0.0.1")
+
+    with pytest.raises(can.CanInitializationError, match=f"taktora {package_version()} and this program of 0.0.1"):
+        _open(channel)
+
+    assert bus.recv(0) is None
+
+
+def test_who_does_not_know_the_secret_gets_nothing(bus: can.BusABC, channel: str, servers: Path) -> None:
+    real = endpoint_of(servers, channel)
+    RuntimeFolder(servers).publish(channel, Endpoint(real.port, "wrong", real.pid, real.version))
+
+    with pytest.raises(can.CanInitializationError, match="token"):
+        _open(channel)
+
+    assert bus.recv(0) is None
+
+
+def test_a_folder_that_others_can_enter_is_refused(channel: str, servers: Path) -> None:
+    servers.chmod(0o755)
+
+    with pytest.raises(can.CanInitializationError, match="chmod 700"):
+        _open(channel)
+
+
+def test_shutting_down_wakes_a_reader_in_another_thread(bus: can.BusABC) -> None:
+    failures: list[Exception] = []
+
+    class Log(can.Listener):
+        def on_message_received(self, msg: can.Message) -> None:
+            raise AssertionError(msg)
+
+        def on_error(self, exc: Exception) -> None:
+            failures.append(exc)
+
+    notifier = can.Notifier(bus, [Log()], timeout=PATIENCE_S)
+    bus.shutdown()
+    until(lambda: failures, "the reader still waits")
+    notifier.stop()
+
+    assert isinstance(failures[0], can.CanOperationError)
+
+
+def test_a_notifier_on_an_event_loop_reads_by_descriptor(channel: str) -> None:
+    import asyncio
+
+    async def run() -> list[int]:
+        with _open(channel) as sender, _open(channel) as receiver:
+            reader = can.AsyncBufferedReader()
+            with can.Notifier(receiver, [reader], loop=asyncio.get_running_loop()):
+                for number in range(50):
+                    sender.send(_message(number))
+                return [(await asyncio.wait_for(reader.get_message(), PATIENCE_S)).arbitration_id for _ in range(50)]
+
+    assert asyncio.run(run()) == list(range(50))
+
+
+def test_time_stamps_of_programs_are_wall_clock_time(bus: can.BusABC, channel: str) -> None:
+    with _open(channel) as other:
+        before_ns = time_ns()
+        bus.send(_message(1))
+        message = other.recv(PATIENCE_S)
+        after_ns = time_ns()
+
+    assert message is not None
+    slack_s = 1.0  # the server counts on a clock that nobody sets, from its start on
+    assert before_ns * 1e-9 - slack_s < message.timestamp < after_ns * 1e-9 + slack_s
+
+
+class TestCommand:
+    """``python -m taktora_sim.can.serve``."""
+
+    def test_it_says_what_the_bus_is_and_records_it(self, channel: str, tmp_path: Path) -> None:
+        record = tmp_path / "bus.log"
+        command = ["-m", "taktora_sim.can.serve", "--channel", channel, "--bitrate", "250000", "--fd"]
+        with started([*command, "--record", str(record)]) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == f"serving CAN channel {channel}; Ctrl-C ends it\n"
+            with pytest.raises(can.CanInitializationError, match="250000 bit/s"):
+                can.Bus(interface="taktora_sim", channel=channel, bitrate=500_000, ignore_config=True)
+            with (
+                can.Bus(interface="taktora_sim", channel=channel, fd=True, ignore_config=True) as sender,
+                _open(channel) as other,
+            ):
+                sender.send(_message(0x123))
+                assert other.recv(PATIENCE_S) is not None
+            server.terminate()
+            assert server.wait(PATIENCE_S) == 0
+
+        assert f" {channel} 123#" in record.read_text()
+
+    def test_it_replays_a_log_to_the_first_program(self, channel: str, tmp_path: Path) -> None:
+        log = tmp_path / "drive.log"
+        log.write_text("".join(f"({number}.000000) can0 {0x100 + number:03X}#0{number}\n" for number in range(3)))
+        with started(["-m", "taktora_sim.can.serve", "--channel", channel, "--replay", str(log)]) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            with _open(channel) as bus:
+                found = [bus.recv(PATIENCE_S) for _ in range(3)]
+
+        assert [message and message.arbitration_id for message in found] == [0x100, 0x101, 0x102]
+        assert found[0] is not None
+        assert found[2] is not None
+        assert found[2].timestamp - found[0].timestamp == pytest.approx(2.0, abs=0.01)
+
+    def test_a_channel_that_is_served_is_not_served_twice(
+        self, bus: can.BusABC, channel: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert serve.main(["--channel", channel]) == 1
+
+        assert f"CAN channel '{channel}' is served already" in capsys.readouterr().err
+        assert bus.recv(0) is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--channel", "no such name"], "' '"),
+            (["--bitrate", "7"], "bitrate 7"),
+            (["--replay", "nothing.log"], "nothing.log"),
+            (["--record", "bus.txt"], "bus.txt"),
+        ],
+    )
+    def test_what_cannot_be_served_is_refused(
+        self, arguments: list[str], words: str, channel: str, servers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert serve.main(["--channel", channel, *arguments]) == 1
+
+        assert words in capsys.readouterr().err
+        assert not is_served(servers, channel)
