@@ -54,6 +54,7 @@ _ANCILLARY_BYTES: Final = 128
 _DONTWAIT: Final = 0x40
 _ERRORS_IN_A_ROW: Final = 3
 _CLOCK_SET_NS: Final = 50_000
+_COMPARISONS: Final = 5
 _NS_PER_S: Final = 1_000_000_000
 
 _log: Final = logging.getLogger(__name__)
@@ -126,19 +127,25 @@ class KernelTime:
     def __init__(self, clock: Clock) -> None:
         self._now_ns = clock.now_ns
         self._unix_ns = clock.unix_ns
-        self._ahead_ns = 0
         self._last_ns = self._latest_ns = self._now_ns()
-        self.look()
+        self._ahead_ns = self._measure()
 
     def look(self) -> None:
         """Compare the clocks: once per wake, since the civil one may have been set."""
+        ahead_ns, uncertain_ns = self._compare()
+        if abs(ahead_ns - self._ahead_ns) > _CLOCK_SET_NS + uncertain_ns:
+            self._ahead_ns = self._measure()
+
+    def _measure(self) -> int:
+        """Return how far the civil clock is ahead, from the comparison that was disturbed least."""
+        return min((self._compare() for _ in range(_COMPARISONS)), key=lambda compared: compared[1])[0]
+
+    def _compare(self) -> tuple[int, int]:
+        """Return how far the civil clock is ahead of the runtime's, and how uncertain that is."""
         before_ns = self._now_ns()
         unix_ns = self._unix_ns()
-        after_ns = self._now_ns()
-        ahead_ns = unix_ns - (before_ns + after_ns) // 2
-        if abs(ahead_ns - self._ahead_ns) > _CLOCK_SET_NS + after_ns - before_ns:
-            self._ahead_ns = ahead_ns
-        self._latest_ns = after_ns
+        self._latest_ns = after_ns = self._now_ns()
+        return unix_ns - (before_ns + after_ns) // 2, after_ns - before_ns
 
     def on_clock(self, unix_ns: int) -> int:
         """Return the instant on the runtime's clock; not before the last one and not after now."""
