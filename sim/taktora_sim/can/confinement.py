@@ -69,8 +69,10 @@ class _Start(NamedTuple):
     number: int
 
 
-def flag_bits(image: WireImage, kind: WireErrorKind, flag_bit: int, echo: bool, sender_echo: bool) -> int:
-    """Return how long an active error flag lasts with the echoes of nodes that see it later, 6 to 12 bits.
+def flag_bits(
+    image: WireImage, kind: WireErrorKind, flag_bit: int, *, echo: bool, sender_echo: bool, passive: bool = False
+) -> int:
+    """Return how long an error flag lasts with the echoes of nodes that see it later, 6 to 12 bits.
 
     Args:
         image: The frame it destroys.
@@ -78,6 +80,7 @@ def flag_bits(image: WireImage, kind: WireErrorKind, flag_bit: int, echo: bool, 
         flag_bit: First bit of the flag.
         echo: Receivers answer it: at the sixth equal bit, or at once where the frame has a fixed form.
         sender_echo: The transmitter answers it, after the first recessive bit that it sends and does not see.
+        passive: The flag is that of a passive transmitter, six recessive bits.
     """
     echoes = [0]
     if echo:
@@ -87,7 +90,8 @@ def flag_bits(image: WireImage, kind: WireErrorKind, flag_bit: int, echo: bool, 
             before = image.bits[:flag_bit]
             if kind is WireErrorKind.BIT:
                 before = before[:-1] + ("1" if before[-1] == "0" else "0")
-            echoes.append(_FLAG_BITS - min(len(before) - len(before.rstrip("0")), _FLAG_BITS - 1))
+            run = len(before) - len(before.rstrip("1" if passive else "0"))
+            echoes.append(_FLAG_BITS - min(run, _FLAG_BITS - 1))
     if sender_echo:
         first = image.bits.find("1", flag_bit)
         echoes.append(min(first - flag_bit + 1, _FLAG_BITS) if first >= 0 else 1)
@@ -267,7 +271,14 @@ class Confinement:
         last_bit = len(image.bits) - INTERMISSION_BITS - 1
         is_unnoticed = not fate.firsts and not is_active and fate.flag_bit >= image.starts["ack"]
         echo = any(not node.controller.is_passive for node in others) and not is_unnoticed
-        length = flag_bits(image, fate.kind, fate.flag_bit, echo, bool(fate.firsts) and is_active)
+        length = flag_bits(
+            image,
+            fate.kind,
+            fate.flag_bit,
+            echo=echo,
+            sender_echo=bool(fate.firsts) and is_active,
+            passive=not fate.firsts and not is_active,
+        )
         accepted: list[CanNode] = []
         if is_unnoticed or fate.flag_bit >= last_bit:
             accepted = [node for node in start.receivers if node not in fate.firsts and node not in deaf]

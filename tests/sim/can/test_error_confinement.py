@@ -32,9 +32,6 @@ def _keep_sending(segment: SimulatedCanBus, node: CanNode, frame: CanFrame) -> N
     node.transmit(frame)
 
 
-# --- acknowledge -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.verifies("REQ_8201")
 def test_a_node_alone_is_passive_after_16_tries_and_tries_on_for_ever() -> None:
     segment = bus(500_000)
@@ -110,9 +107,6 @@ def test_a_listen_only_node_hears_and_neither_acknowledges_nor_sends() -> None:
     assert heard_of_passive  # a passive flag, all recessive, leaves the frame valid for who does not mind the ACK slot
     assert sender.sent == 1
     assert (spy.lost[FrameLoss.LISTEN_ONLY], spy.sent, spy.controller.is_clean) == (1, 0, True)
-
-
-# --- counters ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.verifies("REQ_8201")
@@ -244,9 +238,6 @@ def test_a_one_shot_node_gives_up_when_it_loses_arbitration() -> None:
     assert (log.ids, timid.lost[FrameLoss.ONE_SHOT], timid.queued) == ([0x100], 1, 0)
 
 
-# --- two of one identifier, wrong nodes --------------------------------------------------------------------------
-
-
 @pytest.mark.verifies("REQ_8201", "REQ_8200")
 def test_two_nodes_of_one_identifier_and_different_data_drive_each_other_bus_off() -> None:
     segment, log = bus(), Log()
@@ -331,9 +322,6 @@ def test_a_passive_sender_says_so_in_its_fd_frames() -> None:
     assert [frame.esi for frame in log.frames] == [True, True, False]
 
 
-# --- the length of error frames ------------------------------------------------------------------------------------
-
-
 @pytest.mark.verifies("REQ_8201", "REQ_8200")
 @pytest.mark.parametrize(
     ("bit", "kind", "length"),
@@ -373,9 +361,6 @@ def test_destroyed_frames_count_as_load_up_to_their_intermission() -> None:
     busy_bits = 3 * (21 + 12 + 8 + 3) + FRAME_BITS
     assert segment.busy_ns == busy_bits * 2000
     assert segment.load(10 * MS) == pytest.approx(busy_bits * 2000 / (10 * MS))
-
-
-# --- bus-off and back ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.verifies("REQ_8201")
