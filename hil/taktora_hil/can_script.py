@@ -21,7 +21,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,7 @@ from taktora.can.interface import (
 )
 from taktora.can.socketcan import SocketCanInterface
 from taktora.errors import ConfigurationError
+from taktora_hil import net_device
 from taktora_hil.rig_can import CanPair, CanRig
 from taktora_sim.can import script_model as model
 from taktora_sim.can.script import Script, ScriptLogs, load_script, logs_text
@@ -227,7 +228,7 @@ class _KernelBench:
             name = self._names[node]
             if not bus.fd:
                 _set_mtu(name, _CLASSICAL_MTU)
-                self._undo.callback(_restore, name, _set_mtu, name, _FD_MTU)
+                self._undo.callback(_restore, name, _FD_MTU)
             controller = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
             self._controllers[node] = self._undo.enter_context(controller)
             controller.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
@@ -243,7 +244,7 @@ class _KernelBench:
         name = self._names[node]
         self._rig.set_up(name, is_up)
         if not is_up:
-            self._undo.callback(_restore, name, self._rig.set_up, name, True)
+            self._undo.callback(_restore, name, None)
             self._controllers[node].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # else its next frame is refused
             for interface in reading:
                 interface.wait_for_end()
@@ -318,15 +319,18 @@ def _require_programs(script: Script) -> None:
         raise ConfigurationError(f"not run: {script.place} needs {', '.join(missing)} (package can-utils)")
 
 
-def _restore(name: str, action: Callable[..., object], *arguments: object) -> None:
-    """Do ``action`` if the interface is still there: those that were recorded have gone with their rig."""
-    if Path("/sys/class/net", name).exists():
-        action(*arguments)
+def _restore(name: str, mtu: int | None) -> None:
+    """Have an interface be up as before; one that was recorded has gone with its rig."""
+    if net_device.exists(name):
+        if mtu is not None:
+            _set_mtu(name, mtu)
+        net_device.set_up(name, True)
 
 
 def _set_mtu(name: str, mtu: int) -> None:
-    _run("ip", "link", "set", name, "down")
-    _run("ip", "link", "set", name, "mtu", str(mtu), "up")
+    net_device.set_up(name, False)
+    net_device.set_mtu(name, mtu)
+    net_device.set_up(name, True)
 
 
 def _run(*command: str) -> None:

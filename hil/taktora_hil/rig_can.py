@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from taktora.errors import ConfigurationError
+from taktora_hil import net_device
 
 __all__ = ["RECORDINGS", "CanPair", "CanRig", "why_no_rig"]
 
@@ -102,7 +103,7 @@ class CanRig:
 
     def set_up(self, interface: str, is_up: bool) -> None:
         """Bring one of the interfaces up or down, as an administrator does."""
-        _ip("link", "set", interface, "up" if is_up else "down")
+        net_device.set_up(interface, is_up)
 
     # req: REQ_0611
     def carry_fd(self, interface: str, is_fd: bool) -> None:
@@ -190,12 +191,12 @@ def _add_first_free(*kind: str) -> str:
     """Make the first ``vcanN`` that is free; the kernel decides between two who try at once."""
     for number in range(_HIGHEST):
         name = f"vcan{number}"
-        if _exists(name):
+        if net_device.exists(name):
             continue
         try:
             _ip("link", "add", name, *kind)
         except ConfigurationError:
-            if not _exists(name):
+            if not net_device.exists(name):
                 raise
             continue
         return name
@@ -241,10 +242,6 @@ def _sleeps(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "SZ"
     except OSError:
         return True
-
-
-def _exists(interface: str) -> bool:
-    return Path(f"/sys/class/net/{interface}").exists()
 
 
 def _ip(*arguments: str) -> None:
