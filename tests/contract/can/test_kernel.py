@@ -343,7 +343,7 @@ def test_what_cansend_sends_is_received(can_rig: CanRig) -> None:
     ("options", "expected"),
     [
         pytest.param(("-L", "8"), CanFrame(0x42A, bytes((0xAA,)) * 8), id="classical"),
-        pytest.param(("-f", "-L", "F"), CanFrame(0x42A, bytes((0xAA,)) * 64, fd=True), id="CAN FD"),
+        pytest.param(("-f", "-L", "64"), CanFrame(0x42A, bytes((0xAA,)) * 64, fd=True), id="CAN FD"),
         pytest.param(("-b", "-L", "9"), CanFrame(0x42A, bytes((0xAA,)) * 12, fd=True, brs=True), id="bit rate switch"),
         pytest.param(("-e", "-L", "2"), CanFrame(0x42A, bytes((0xAA,)) * 2, extended=True), id="29 bit"),
     ],
