@@ -1,4 +1,4 @@
-"""The framework's connector kit, run against the CAN connector: on the simulated bus or SocketCAN, and on the mock."""
+"""The framework's connector kit against the CAN connector, in both frame kinds: simulated bus, SocketCAN, mock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from taktora.can import (
     CanConnector,
     CanConnectorOptions,
+    CanFdFlags,
     CanFrame,
+    CanFrameKind,
     CanId,
     CanIface,
     CanIfaceState,
@@ -36,31 +38,45 @@ def _value(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
 
-def _bench(runtime: Runtime, interface: CanInterface, **means: Any) -> ConnectorBench:
+def _fd_value(number: int) -> bytes:
+    return number.to_bytes(2, "big") * 6
+
+
+_VALUES = {CanFrameKind.CLASSICAL: _value, CanFrameKind.FD: _fd_value}
+_KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(CanFrameKind.CLASSICAL, id="classical"),
+        pytest.param(CanFrameKind.FD, id="fd", marks=pytest.mark.verifies("REQ_0611")),
+    ],
+)
+
+
+def _bench(runtime: Runtime, interface: CanInterface, kind: CanFrameKind, **means: Any) -> ConnectorBench:
     iface = CanIface("can0")
     options = CanConnectorOptions(
         ifaces=(iface,), reconnect_policy=lambda _random: FixedPolicy(20 * MS), recovery_window_ns=50 * MS
     )
     connector = CanConnector(runtime, options, [interface], BytesCodec())
-    channel = can_channel("loop", CanRouting(iface, _ID))
+    channel = can_channel("loop", CanRouting(iface, _ID, kind=kind, fd_flags=CanFdFlags.BRS))
     return ConnectorBench(
         runtime=runtime,
         connector=connector,
         outbound=channel,
         inbound=channel,
         value_type=bytes,
-        value=_value,
-        oversize=bytes(9),
+        value=_VALUES[kind],
+        oversize=bytes(kind.max_payload_bytes + 1),
         **means,
     )
 
 
-def _mock_bench() -> ConnectorBench:
+def _mock_bench(kind: CanFrameKind) -> ConnectorBench:
     world, mock = World(1), MockCanInterface("can0", receive_own=True)
 
     def flood(frames: int) -> None:
         for number in range(frames):
-            mock.inject_frame(CanFrame(_ID.value, _value(number % 10_000)))
+            mock.inject_frame(CanFrame(_ID.value, _VALUES[kind](number % 10_000), fd=kind is CanFrameKind.FD))
 
     def break_link() -> None:
         mock.script_open([StackError("no such interface")] * 3)
@@ -75,6 +91,7 @@ def _mock_bench() -> ConnectorBench:
     return _bench(
         world.runtime,
         mock,
+        kind,
         close=world.close,
         flood=flood,
         break_link=break_link,
@@ -141,9 +158,9 @@ class _BreakableSocket(SocketCanInterface):
         super().send(frame)
 
 
-def _simulated_bench() -> ConnectorBench:
+def _simulated_bench(kind: CanFrameKind) -> ConnectorBench:
     world = World(1)
-    bus = SimulatedCanBus(world, "vehicle", 1_000_000)
+    bus = SimulatedCanBus(world, "vehicle", 1_000_000, data_bitrate=2_000_000 if kind is CanFrameKind.FD else None)
     node = bus.node("app")
     interface = _Breakable(node, "can0", receive_own=True)
     bus.node("listener")
@@ -155,6 +172,7 @@ def _simulated_bench() -> ConnectorBench:
     return _bench(
         world.runtime,
         interface,
+        kind,
         close=world.close,
         break_link=lambda: node.set_up(False),
         restore_link=lambda: node.set_up(True),
@@ -164,7 +182,7 @@ def _simulated_bench() -> ConnectorBench:
     )
 
 
-def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
+def _socketcan_bench(name: str, rig: CanRig | None, kind: CanFrameKind) -> ConnectorBench:
     """The real driver on an interface; only a rig's may be taken down and plugged."""
     runtime = Runtime.system(transport="inprocess")
     interface = _BreakableSocket(name, receive_own=True)
@@ -180,7 +198,7 @@ def _socketcan_bench(name: str, rig: CanRig | None) -> ConnectorBench:
             "stall": lambda: rig.plug(name),
             "unstall": lambda: rig.unplug(name),
         }
-    return _bench(runtime, interface, **means)
+    return _bench(runtime, interface, kind, **means)
 
 
 _NO_FLOOD = "inbound saturation"
@@ -190,16 +208,19 @@ _KIT = pytest.mark.verifies("REQ_0600", "REQ_0607", "REQ_0608", "REQ_0633", "REQ
 
 @_KIT
 @pytest.mark.gate(GATE)
+@_KINDS
 @pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
-def test_kit(name: str, world_name: str, request: pytest.FixtureRequest) -> None:
+def test_kit(name: str, kind: CanFrameKind, world_name: str, request: pytest.FixtureRequest) -> None:
     if world_name == "sim":
-        assert run_check(name, _simulated_bench) is (name != _NO_FLOOD)
+        assert run_check(name, lambda: _simulated_bench(kind)) is (name != _NO_FLOOD)
         return
     interface = request.getfixturevalue("can_interfaces")[0]
     rig: CanRig | None = request.getfixturevalue("can_rig") if world_name == "rig" else None
     if rig is not None:
         interface = rig.interfaces[0]
-    did_run = run_check(name, lambda: _socketcan_bench(interface, rig))
+    elif kind is CanFrameKind.FD and not SocketCanInterface(interface).carries_fd:
+        pytest.skip(f"not run: {interface} carries no CAN FD frames")
+    did_run = run_check(name, lambda: _socketcan_bench(interface, rig, kind))
     assert did_run or rig is None or name == _NO_FLOOD
     if not did_run and rig is None:
         pytest.skip(f"not run: nobody may disturb a bench for the {name} check")
@@ -207,6 +228,7 @@ def test_kit(name: str, world_name: str, request: pytest.FixtureRequest) -> None
 
 @_KIT
 @pytest.mark.verifies("REQ_0604")
+@_KINDS
 @pytest.mark.parametrize("name", list(CONNECTOR_CHECKS))
-def test_kit_on_the_mock(name: str) -> None:
-    assert run_check(name, _mock_bench)
+def test_kit_on_the_mock(name: str, kind: CanFrameKind) -> None:
+    assert run_check(name, lambda: _mock_bench(kind))
