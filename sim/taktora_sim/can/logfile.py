@@ -383,12 +383,14 @@ def _frame_of(message: can.Message, suffix: str, text: str) -> CanFrame:
         # python-can takes a frame of CAN FD without data for a remote one; CAN FD has none.
         return CanFrame(can_id, data, extended, fd=True, brs=message.bitrate_switch, esi=message.error_state_indicator)
     if message.is_remote_frame or flags & _ASC_RTR:
-        return CanFrame(can_id, b"", extended, True, message.dlc)
+        code = _ASC_REMOTE.search(text) if suffix == ".asc" else None  # python-can reads no length codes a to f
+        return CanFrame(can_id, b"", extended, True, int(code[1], 16) if code else message.dlc)
     return CanFrame(can_id, data, extended)
 
 
 _ASC_RTR = 1 << 4
 _ASC_EDL = 1 << 12
+_ASC_REMOTE = re.compile(r"\sr\s+([0-9a-f])\b", re.IGNORECASE)
 
 
 def _asc_flags(text: str) -> int:

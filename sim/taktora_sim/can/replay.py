@@ -4,6 +4,8 @@ Modelled: the recorded time of a frame is the end of that frame, as a receiver s
 early that it ends at its recorded time, if the bus is free then. Frames of the log and frames of the other nodes
 compete for the bus as on a wire; a frame that finds it busy comes later, its successors at their own times.
 Simplified: all frames of the log come from one node, in the log's order (between them no arbitration takes place).
+Error frames of the log are counted and left out: what happened on the wire cannot be made from them. Frames of CAN FD
+are counted and left out on a classical bus, which no controller could send them on.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from taktora.can.interface import CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown
 from taktora_sim.can.bus import SimulatedCanBus
 from taktora_sim.can.logfile import CanLog, CanLogError, LogProblem, LogRecord
-from taktora_sim.can.timing import INTERMISSION_BITS, duration_ns, frame_bits
+from taktora_sim.can.timing import INTERMISSION_BITS, duration_ns, fd_duration_ns, fd_frame_bits, frame_bits
 
 __all__ = ["CanReplay"]
 
 _LOOP_GAP_NS = 10_000_000
 _PROBLEMS_TOLD = 20
+_FD_HINT = "give the bus a data_bitrate"
 
 
 # req: REQ_8205
@@ -47,7 +50,7 @@ class CanReplay:
         queue_length: Frames that may wait for the bus.
 
     Raises:
-        CanLogError: the log cannot be read, or holds no frame at all.
+        CanLogError: the log cannot be read, holds no frame at all, or none that this bus carries.
         ConfigurationError: ``speed`` is not above 0, or the bus has a node of that name.
     """
 
@@ -94,6 +97,10 @@ class CanReplay:
         self._schedule()
         if not self.log.frames:
             raise CanLogError(_empty_text(self.log))
+        if self.passes and self.log.counts["CAN FD frame"] == self.log.frames:
+            raise CanLogError(
+                f"CAN log {self.log.path}: it holds frames of CAN FD alone, and {bus.path} is classical; {_FD_HINT}"
+            )
 
     @property
     def latest_ns(self) -> int:
@@ -125,8 +132,15 @@ class CanReplay:
     def _chosen(self) -> Generator[LogRecord, None, None]:
         for record in self.log:
             wanted = self._channels is None or record.channel in self._channels
-            if wanted and not self._is_excluded(record.frame):
+            if wanted and not self._is_excluded(record.frame) and self._is_carried(record):
                 yield record
+
+    def _is_carried(self, record: LogRecord) -> bool:
+        if not record.frame.fd or self._bus.data_bitrate is not None:
+            return True
+        what = f"id {record.frame.can_id:#x} and others like it are left out, since {self._bus.path} is classical"
+        self.log.report("CAN FD frame", record.number, f"{what}; {_FD_HINT}")
+        return False
 
     def _is_excluded(self, frame: CanFrame) -> bool:
         return frame.can_id in self._exclude or (frame.can_id, frame.extended) in self._exclude
@@ -149,8 +163,13 @@ class CanReplay:
         return self._base_ns + spacing - duration
 
     def _duration_ns(self, frame: CanFrame) -> int:
+        """Return the time from start to end of frame, without the intermission."""
+        bitrate, data_bitrate = self._bus.bitrate, self._bus.data_bitrate
+        if frame.fd and data_bitrate is not None:
+            nominal, fast = fd_frame_bits(frame.can_id, frame.data, frame.extended, frame.brs, frame.esi)
+            return fd_duration_ns(nominal - INTERMISSION_BITS, fast, bitrate, data_bitrate)
         bits = frame_bits(frame.can_id, frame.data, frame.extended, frame.remote, frame.dlc if frame.remote else 0)
-        return duration_ns(bits - INTERMISSION_BITS, self._bus.bitrate)
+        return duration_ns(bits - INTERMISSION_BITS, bitrate)
 
     def _emit(self, frame: CanFrame) -> None:
         try:
