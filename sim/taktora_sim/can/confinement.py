@@ -174,13 +174,13 @@ class Confinement:
         now_ns = bus.world.now_ns()
         self.interrupt()
         heads = [node.begin_transmission(now_ns) for node in winners]
-        self._tell_losers(winners, heads[0].frame, now_ns)
         frames = [_as_sent(node, head.frame) for node, head in zip(winners, heads, strict=True)]
         receivers = [node for node in bus.hearing if node not in winners]
         start = _Start(
             now_ns, winners, heads[0], frames[0], wire_image(frames[0]), receivers, winners[0].attempts() + 1
         )
         fate, deaf = self._judge(start, frames)
+        self._tell_losers(winners, heads[0].frame, now_ns)
         if fate is None:
             nominal, data = phase_bits(start.frame, len(start.image.bits))
             bus.carry(now_ns, start.frame, start.head, winners, deaf, (nominal, data))
@@ -305,9 +305,8 @@ class Confinement:
         now_ns = bus.world.now_ns()
         sender = start.senders[0]
         bus.occupy(start.start_ns, bus.free_at_ns, start.head.rx_id & _U32)
-        bus.world.trace.channel(sender.path, "error")(
-            _pack_error(start.head.rx_id & _U32, _KIND_CODES[fate.kind], fate.bit, start.number)
-        )
+        record = _pack_error(start.head.rx_id & _U32, _KIND_CODES[fate.kind], fate.bit, start.number)
+        sender.record("error", record)
         for node in start.senders:
             if fate.kind is not WireErrorKind.ACK or not node.controller.is_passive:
                 node.controller.transmit_error()

@@ -28,6 +28,7 @@ from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, s
 from taktora_sim.can.faults import NodeFaults
 from taktora_sim.can.socket import FD_WORD, SimulatedCanInterface
 from taktora_sim.can.timing import arbitration_key
+from taktora_sim.trace import Recorder
 
 if TYPE_CHECKING:
     from taktora_sim.can.bus import SimulatedCanBus
@@ -154,6 +155,7 @@ class CanNode:
         self._failed: tuple[Pending, int] | None = None
         self._overflows_due = 0
         self._sender: SimulatedCanInterface | None = None
+        self._recorders: dict[str, Recorder] = {}
         self._record = bus.world.trace.channel(self.path, "frame")
         self._settle()
         self.faults = NodeFaults(self)
@@ -310,6 +312,13 @@ class CanNode:
         for socket in self.sockets:
             socket.deliver_error(frame)
 
+    def record(self, kind: str, payload: bytes) -> None:
+        """Trace something rarer than a frame."""
+        recorder = self._recorders.get(kind)
+        if recorder is None:
+            recorder = self._recorders[kind] = self.bus.world.trace.channel(self.path, kind)
+        recorder(payload)
+
     def begin_transmission(self, now_ns: int) -> Pending:
         """Put the head on the wire; called by the bus."""
         self._on_wire = head = self.queue[0]
@@ -398,7 +407,7 @@ class CanNode:
     def state_changed(self, before: ControllerState) -> None:
         """Trace the controller's new state and tell the host; called by the controller."""
         controller, now_ns = self.controller, self._now_ns()
-        self.bus.world.trace.channel(self.path, "state")(_pack_state(controller.state, controller.tec, controller.rec))
+        self.record("state", _pack_state(controller.state, controller.tec, controller.rec))
         if not self.is_up or before is ControllerState.BUS_OFF:
             return  # the host has heard of the restart already
         self.report(state_change(controller, now_ns))
@@ -440,7 +449,7 @@ class CanNode:
 
     def _lose(self, count: int, loss: FrameLoss) -> None:
         self.lost[loss] += count
-        self.bus.world.trace.channel(self.path, "lost")(_pack_loss(_LOSS_CODES[loss], count))
+        self.record("lost", _pack_loss(_LOSS_CODES[loss], count))
 
     def _check_fd(self, frame: CanFrame) -> None:
         if not self.carries_fd:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taktora.can import CanFrame
-from taktora_sim.can import BusFrame, SimulatedCanBus, arbitration_key, duration_ns, frame_bits
+from taktora.errors import BackPressure
+from taktora_sim.can import (
+    Attempt,
+    BusError,
+    BusFrame,
+    SimulatedCanBus,
+    WireError,
+    WireErrorKind,
+    arbitration_key,
+    duration_ns,
+    frame_bits,
+)
 from taktora_sim.world import World
 from tests.sim.can.support import Log, S, socket
 
@@ -74,3 +86,98 @@ def test_each_nodes_frames_leave_in_the_order_they_were_queued(sends: list[tuple
     for index in range(_NODES):
         own = [queued_at[event.frame.data[:1]] for event in done if event.node == f"n{index}"]
         assert own == sorted(own)
+
+
+_RULES = st.fixed_dictionaries(
+    {
+        "every": st.integers(2, 12),
+        "bit": st.integers(0, 60),
+        "kind": st.sampled_from(WireErrorKind),
+        "by": st.sampled_from([None, ("n1",), ("n2", "n3")]),
+        "order": st.sampled_from(["fifo", "id"]),
+        "one_shot": st.booleans(),
+        "restart_ms": st.sampled_from([0, 3]),
+    }
+)
+"""How the wire of a run disturbs its frames, and how its first node deals with that."""
+
+
+class _Disturbed:
+    """A run of four FD nodes whose frames meet errors; identifiers are shared, so that frames collide too."""
+
+    def __init__(self, sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]) -> None:
+        self.world = World(3)
+        self.bus = SimulatedCanBus(self.world, "vehicle", 500_000, data_bitrate=2_000_000)
+        options = {"queue_order": rule["order"], "one_shot": rule["one_shot"], "restart_ms": rule["restart_ms"]}
+        self.nodes = [
+            self.bus.node(f"n{index}", queue_length=5, **(options if index == 0 else {})) for index in range(_NODES)
+        ]
+        self.accepted = [0] * _NODES
+        self.done: list[BusFrame] = []
+        self.errors: list[BusError] = []
+        self.heads: list[tuple[int, list[int]]] = []
+        self._rule = rule
+        self._count = 0
+        self.bus.wire_faults.append(self._strike)
+        self.bus.observe(self.done.append)
+        self.bus.observe_errors(self.errors.append)
+        for at_ns, node, can_id, data in sends:
+            frame = CanFrame(can_id & 0x3F, data, fd=can_id > 0xFF, brs=can_id > 0x17F)
+            self.world.call_at(at_ns, partial(self._send, node, frame))
+        self.world.run_for(10_000_000)
+
+    def _send(self, index: int, frame: CanFrame) -> None:
+        try:
+            self.nodes[index].transmit(frame)
+        except BackPressure:
+            return
+        self.accepted[index] += 1
+
+    def _strike(self, attempt: Attempt) -> WireError | None:
+        key = arbitration_key(attempt.frame.can_id)
+        waiting = [
+            node.queue[0].rank
+            for node in self.nodes
+            if node.queue and node.is_on_bus and not node.is_suspended and not node.is_bus_off_host
+        ]
+        self.heads.append((key, waiting))
+        self._count += 1
+        strikes = self._count % self._rule["every"] == 0
+        return WireError(self._rule["kind"], self._rule["bit"], self._rule["by"]) if strikes else None
+
+
+@pytest.mark.verifies("REQ_8200", "REQ_8201")
+@settings(max_examples=30, deadline=None)
+@given(_SENDS, _RULES)
+def test_whatever_goes_wrong_nothing_is_lost_without_a_name(
+    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]
+) -> None:
+    run = _Disturbed(sends, rule)
+
+    for node, accepted in zip(run.nodes, run.accepted, strict=True):
+        assert accepted == node.sent + sum(node.lost.values()) + node.queued
+        assert 0 <= node.controller.tec <= 256
+        assert 0 <= node.controller.rec <= 255
+    assert run.bus.frames == len(run.done)
+
+
+@pytest.mark.verifies("REQ_8200", "REQ_8201")
+@settings(max_examples=30, deadline=None)
+@given(_SENDS, _RULES)
+def test_whatever_goes_wrong_the_bus_is_serialised_and_its_priorities_hold(
+    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]
+) -> None:
+    run = _Disturbed(sends, rule)
+
+    spans = [(frame.start_ns, frame.end_ns) for frame in run.done]
+    spans = sorted(spans + [(error.start_ns, error.end_ns) for error in run.errors])
+    assert all(after[0] >= before[1] + 3 * 2_000 for before, after in pairwise(spans))
+    assert all(key == min(waiting) for key, waiting in run.heads)
+    assert len(run.heads) >= len(spans)
+
+
+@pytest.mark.verifies("REQ_8201", "REQ_8000")
+@settings(max_examples=15, deadline=None)
+@given(_SENDS, _RULES)
+def test_whatever_goes_wrong_goes_wrong_again(sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]) -> None:
+    assert _Disturbed(sends, rule).world.trace.sha256() == _Disturbed(sends, rule).world.trace.sha256()
