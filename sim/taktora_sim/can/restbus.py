@@ -213,6 +213,7 @@ class RestBus:
         bus.world.part(CanDatabases).add(bus.name, dbc.places())
         self._offer_faults()
         self._tell_unsent()
+        bus.world.on_close(self._tell_lost)
 
     @property
     def lost(self) -> int:
@@ -321,6 +322,14 @@ class RestBus:
             self.bus.world.recorder.event(
                 f"rest-bus of {self._source} on {self.bus.path}: {_listed(self.unsent)} without cycle time, not sent; "
                 "give cycle_times_ms, or call trigger()",
+                "warning",
+            )
+
+    def _tell_lost(self) -> None:
+        if self.lost:
+            names = ", ".join(f"{name} {node.lost}" for name, node in self.nodes.items() if node.lost)
+            self.bus.world.recorder.event(
+                f"rest-bus of {self._source} on {self.bus.path}: lost to full queues or interfaces down: {names}",
                 "warning",
             )
 

@@ -276,6 +276,33 @@ def test_a_format_without_a_mark_of_can_fd_gives_it_by_the_length(tmp_path: Path
     assert _frames(list(CanLog(path))) == [CanFrame(1, bytes(8)), CanFrame(1, bytes(12), fd=True)]
 
 
+@pytest.mark.verifies("REQ_8205")
+def test_a_trc_file_of_can_fd_is_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "drive.trc",
+        ";$FILEVERSION=2.1",
+        ";$STARTTIME=46000.5",
+        ";$COLUMNS=N,O,T,B,I,d,R,L,D",
+        ";",
+        "      1         1.000 DT 1      0123 Rx -  2    11 22",
+        "      2         2.000 FB 1      0123 Rx -  9    00 01 02 03 04 05 06 07 08 09 0A 0B",
+        "      3         3.000 BI 1  18FEF100 Rx -  1    AA",
+        "      4         4.000 FE 1      0123 Rx -  0",
+        "      5         5.000 RR 1      0123 Rx -  4",
+        "      6         6.000 ER 1         - Rx -  5    01 04 00 0A 01",
+    )
+    log = CanLog(path)
+
+    assert _frames(list(log)) == [
+        CanFrame(0x123, b"\x11\x22"),
+        CanFrame(0x123, bytes(range(12)), fd=True, brs=True),
+        CanFrame(0x18FEF100, b"\xaa", True, fd=True, esi=True),
+        CanFrame(0x123, b"", fd=True, brs=True, esi=True),
+        CanFrame(0x123, b"", remote=True, dlc=4),
+    ]
+    assert log.counts == {"error frame": 1}
+
+
 _ASC_LINES = [
     pytest.param(
         "CANFD   1 Rx        123  1 0 9 12 00 01 02 03 04 05 06 07 08 09 0a 0b   102203  130   303000 89", id="FD"

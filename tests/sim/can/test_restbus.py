@@ -205,8 +205,12 @@ def test_a_frame_that_finds_no_room_is_lost_and_counted(dbc: Dbc) -> None:
     for _ in range(20):
         rest.message("PackStatus").trigger()
     bus.world.run_for(100 * MS)
+    bus.world.close()
 
     assert (rest.lost, rest.node("BMS").lost) == (4, 4)
+    assert [event.text for event in bus.world.recorder.events] == [
+        "rest-bus of vehicle.dbc on can/vehicle: lost to full queues or interfaces down: BMS 4"
+    ]
 
 
 _NAMES: list[tuple[Callable[[SimulatedCanBus, Dbc], object], str]] = [
