@@ -4,8 +4,8 @@ python benchmarks/bench_can_kernel.py [--frames 5000] [--guest]
 
 Needs vcan and root; ``--guest`` boots a guest in QEMU that has both. Each figure is the processor time of the receiving
 thread, the kernel's part included, per frame; ours ends in a listener that counts, python-can's in a ``Message``. In
-bursts: 200 frames are there when reading begins. Singly: each frame is sent when the one before has been taken, so that
-there is one wake per frame. A guest's processor is emulated, so there only the ratios say something.
+bursts: 50 frames are there when reading begins. One a wake: each frame is sent when the one before has been taken. A
+guest's processor is emulated, and what this machine does beside it counts too: there only the ratios say something.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -29,11 +28,10 @@ from taktora.can.socketcan import SocketCanInterface
 from taktora_hil.guest import Guest, why_no_guest
 from taktora_hil.rig_can import CanRig, why_no_rig
 
-_BURST: Final = 200
-"""Frames that every receive buffer holds."""
+_ROUND: Final = 50
+"""Frames of a round: so few that some rounds are not interrupted by what else this machine does."""
 _PATIENCE_S: Final = 60.0
 _GUEST_LIMIT_S: Final = 300.0
-_REPEATS: Final = 3
 _FRAMES: Final = {
     "classical, 8 bytes": struct.pack("=IB3x8s", 0x123, 8, bytes(8)),
     "CAN FD, 64 bytes": struct.pack("=IBB2x64s", 0x123, 64, 1, bytes(64)),
@@ -41,38 +39,40 @@ _FRAMES: Final = {
 
 
 class Sink:
-    """A listener that counts, with the reader's processor time at the first and the last frame of a round."""
+    """A listener that counts, with the reader's processor time from the first to the last frame of a round."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.done = threading.Event()
-        self.cpu_ns = 0
-        self._wanted = self._left = 0
-        self._waits = False
+        self.taken = threading.Event()
+        self.rounds_us: list[float] = []
+        """Microseconds per frame of each round."""
+        self._left = 0
+        self._is_held = False
         self._begin_ns = 0
 
-    def expect(self, frames: int, *, waits: bool) -> None:
-        """Begin a round of ``frames`` after its first one; ``waits``: have the reader stand still until ``go``."""
-        self._wanted = self._left = frames
-        self._waits = waits
+    def expect(self, *, is_held: bool) -> None:
+        """Begin a round; ``is_held``: at its first frame the reader stands still until ``go``."""
+        self._left = _ROUND
+        self._is_held = is_held
         self.go.clear()
-        self.done.clear()
+        self.taken.clear()
 
     def on_frame(self, _frame: CanFrame) -> None:
         left = self._left
-        if left == self._wanted:
-            if self._waits:
+        self._left = left - 1
+        if left == _ROUND:
+            if self._is_held:
                 self.go.wait()
             self._begin_ns = time.thread_time_ns()
-        self._left = left - 1
-        if left == 1:
-            self.cpu_ns += time.thread_time_ns() - self._begin_ns
-            self.done.set()
+        elif left == 1:
+            self.rounds_us.append((time.thread_time_ns() - self._begin_ns) / (_ROUND - 1) / 1e3)
+        if left == 1 or not self._is_held:
+            self.taken.set()
 
     def on_error_frame(self, _frame: object) -> None: ...
 
     def on_receive_overflow(self, lost: int) -> None:
-        raise RuntimeError(f"{lost} frames lost: the burst does not fit")
+        raise RuntimeError(f"{lost} frames lost: a round does not fit")
 
     def on_state(self, _state: object, reason: str) -> None:
         raise RuntimeError(reason)
@@ -81,124 +81,94 @@ class Sink:
         print(f"receiving failed: {error!r}", file=sys.stderr)
 
 
-def ours_in_bursts(name: str, send: Callable[[], object], rounds: int) -> float:
-    """Return microseconds per frame of our reader thread."""
-    interface, sink = SocketCanInterface(name), Sink()
-    interface.open(sink)
-    for _ in range(rounds):
-        sink.expect(_BURST, waits=True)
-        for _ in range(_BURST):
-            send()
+class Bench:
+    """One interface and who sends on it; each measurement is one round, in microseconds per frame."""
+
+    def __init__(self, name: str, raw: bytes) -> None:
+        self._raw = raw
+        self._sender = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        self._sender.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+        self._sender.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
+        self._sender.bind((name,))
+        self._name = name
+
+    def ours(self, *, singly: bool) -> float:
+        """Measure our reader thread."""
+        interface, sink = SocketCanInterface(self._name), Sink()
+        sink.expect(is_held=not singly)
+        interface.open(sink)
+        for _ in range(_ROUND):
+            if singly:
+                sink.taken.clear()
+            self._sender.send(self._raw)
+            if singly:
+                assert sink.taken.wait(_PATIENCE_S)
         sink.go.set()
-        assert sink.done.wait(_PATIENCE_S)
-    interface.close()
-    return sink.cpu_ns / (rounds * (_BURST - 1)) / 1e3
-
-
-def python_can_in_bursts(name: str, send: Callable[[], object], rounds: int) -> float:
-    """Return microseconds per frame of ``Bus.recv``."""
-    cpu_ns = 0
-    with can.Bus(interface="socketcan", channel=name, fd=True) as bus:
-        for _ in range(rounds):
-            for _ in range(_BURST):
-                send()
-            bus.recv(0)
-            begin_ns = time.thread_time_ns()
-            for _ in range(_BURST - 1):
-                assert bus.recv(0) is not None
-            cpu_ns += time.thread_time_ns() - begin_ns
-    return cpu_ns / (rounds * (_BURST - 1)) / 1e3
-
-
-def socket_in_bursts(name: str, send: Callable[[], object], rounds: int) -> float:
-    """Return microseconds per frame of ``socket.recv`` alone: bytes, no time stamp."""
-    cpu_ns = 0
-    with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as raw:
-        raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-        raw.bind((name,))
-        for _ in range(rounds):
-            for _ in range(_BURST):
-                send()
-            begin_ns = time.thread_time_ns()
-            for _ in range(_BURST):
-                raw.recv(72)
-            cpu_ns += time.thread_time_ns() - begin_ns
-    return cpu_ns / (rounds * _BURST) / 1e3
-
-
-def ours_singly(name: str, send: Callable[[], object], frames: int) -> float:
-    """Return microseconds per frame of our reader thread, one wake each; the sender waits for each."""
-    interface, sink = SocketCanInterface(name), _Answering(frames)
-    interface.open(sink)
-    for _ in range(frames):
-        sink.taken.clear()
-        send()
         assert sink.taken.wait(_PATIENCE_S)
-    interface.close()
-    return sink.cpu_ns / (frames - 1) / 1e3
+        interface.close()
+        return sink.rounds_us[0]
 
+    def python_can(self, *, singly: bool) -> float:
+        """Measure a thread in ``Bus.recv``."""
+        go, taken, round_us = threading.Event(), threading.Event(), list[float]()
 
-class _Answering(Sink):
-    """Tells the sender that it has each frame."""
-
-    def __init__(self, frames: int) -> None:
-        super().__init__()
-        self.taken = threading.Event()
-        self.expect(frames, waits=False)
-
-    def on_frame(self, frame: CanFrame) -> None:
-        super().on_frame(frame)
-        self.taken.set()
-
-
-def python_can_singly(name: str, send: Callable[[], object], frames: int) -> float:
-    """Return microseconds per frame of a thread in ``Bus.recv``, one wake each; the sender waits for each."""
-    taken = threading.Event()
-    cpu_ns: list[int] = []
-
-    def receive(bus: can.BusABC) -> None:
-        begin_ns = 0
-        for number in range(frames):
-            assert bus.recv(_PATIENCE_S) is not None
-            if number == 0:
-                begin_ns = time.thread_time_ns()
-            elif number == frames - 1:
-                cpu_ns.append(time.thread_time_ns() - begin_ns)
+        def receive(bus: can.BusABC) -> None:
+            bus.recv(_PATIENCE_S)
+            if not singly:
+                go.wait()
+            begin_ns = time.thread_time_ns()
             taken.set()
+            for _ in range(_ROUND - 1):
+                assert bus.recv(_PATIENCE_S) is not None
+                taken.set()
+            round_us.append((time.thread_time_ns() - begin_ns) / (_ROUND - 1) / 1e3)
 
-    with can.Bus(interface="socketcan", channel=name, fd=True) as bus:
-        reader = threading.Thread(target=receive, args=(bus,))
-        reader.start()
-        for _ in range(frames):
-            taken.clear()
-            send()
-            assert taken.wait(_PATIENCE_S)
-        reader.join(_PATIENCE_S)
-    return cpu_ns[0] / (frames - 1) / 1e3
+        with can.Bus(interface="socketcan", channel=self._name, fd=True) as bus:
+            reader = threading.Thread(target=receive, args=(bus,))
+            reader.start()
+            for _ in range(_ROUND):
+                taken.clear()
+                self._sender.send(self._raw)
+                if singly:
+                    assert taken.wait(_PATIENCE_S)
+            go.set()
+            reader.join(_PATIENCE_S)
+        return round_us[0]
+
+    def bare_socket(self) -> float:
+        """Measure ``socket.recv`` alone: bytes without time stamps, which are there when reading begins."""
+        with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as raw:
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            raw.bind((self._name,))
+            for _ in range(_ROUND):
+                self._sender.send(self._raw)
+            begin_ns = time.thread_time_ns()
+            for _ in range(_ROUND):
+                raw.recv(72)
+            return (time.thread_time_ns() - begin_ns) / _ROUND / 1e3
+
+    def close(self) -> None:
+        """Close the sender."""
+        self._sender.close()
 
 
 def compare(frames: int) -> None:
-    """Print one line a comparison, each figure the best of three."""
-    with CanRig(1) as rig, socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as sender:
-        name = rig.interfaces[0]
-        sender.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-        sender.bind((name,))
-        rounds = max(1, frames // _BURST)
-
-        def best(measure: Callable[[str, Callable[[], object], int], float], raw: bytes, count: int) -> float:
-            return min(measure(name, lambda: sender.send(raw), count) for _ in range(_REPEATS))
-
+    """Print one line a comparison: of each the best round of ``frames / 50``, taken in turn."""
+    with CanRig(1) as rig:
         for kind, raw in _FRAMES.items():
-            own, other = best(ours_in_bursts, raw, rounds), best(python_can_in_bursts, raw, rounds)
-            show(f"receive in bursts, {kind}", own, other)
-            print(f"{'':<44} {best(socket_in_bursts, raw, rounds):8.2f} us   of which socket.recv alone")
-        raw, count = _FRAMES["classical, 8 bytes"], max(2, frames // 5)
-        show("receive singly, classical, 8 bytes", best(ours_singly, raw, count), best(python_can_singly, raw, count))
-
-
-def show(what: str, own_us: float, other_us: float) -> None:
-    """Print processor time per frame, python-can's, and the ratio."""
-    print(f"{what:<44} {own_us:8.2f} us   python-can Bus.recv {other_us:8.2f} us   ratio {own_us / other_us:5.2f}")
+            bench = Bench(rig.interfaces[0], raw)
+            for singly in (False, True):
+                rounds = [
+                    (bench.ours(singly=singly), bench.python_can(singly=singly), bench.bare_socket())
+                    for _ in range(max(1, frames // _ROUND))
+                ]
+                own_us, other_us, bare_us = (min(values) for values in zip(*rounds, strict=True))
+                print(
+                    f"{'one a wake' if singly else 'in bursts'}, {kind:<20} {own_us:8.2f} us   "
+                    f"python-can Bus.recv {other_us:8.2f} us   ratio {own_us / other_us:5.2f}   "
+                    f"(socket.recv alone {bare_us:.2f} us)"
+                )
+            bench.close()
 
 
 def in_guest(frames: int) -> int:
