@@ -74,7 +74,11 @@ class BusFrame(NamedTuple):
 
 
 class Transmission(NamedTuple):
-    """The frame on the wire; ``deaf``: nodes that lose it, None in the ordinary case that nothing else happens."""
+    """The frame on the wire.
+
+    ``hearing`` are the nodes that were there at its start; ``deaf`` those of them that lose it, None in the ordinary
+    case that nothing but the frame happens.
+    """
 
     start_ns: int
     bits: int
@@ -82,7 +86,8 @@ class Transmission(NamedTuple):
     hidden: bool
     senders: list[CanNode]
     rx_id: int
-    deaf: tuple[CanNode, ...] | None = None
+    hearing: list[CanNode]
+    deaf: tuple[CanNode, ...] | None
 
 
 # req: REQ_8200
@@ -350,7 +355,9 @@ class SimulatedCanBus:
         """Have a frame go its way to the end; ``counts`` are its nominal and data bits, intermission included."""
         nominal_bits, data_bits = counts
         self.free_at_ns = now_ns + self.duration_ns(nominal_bits, data_bits)
-        self._current = Transmission(now_ns, nominal_bits + data_bits, frame, head.hidden, senders, head.rx_id, deaf)
+        self._current = Transmission(
+            now_ns, nominal_bits + data_bits, frame, head.hidden, senders, head.rx_id, self.hearing, deaf
+        )
         self._post_at(now_ns + self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits), self._finish)
 
     def occupy(self, start_ns: int, free_at_ns: int, rx_id: int) -> None:
@@ -406,7 +413,7 @@ class SimulatedCanBus:
             return
         bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
         self.free_at_ns = now_ns + self._duration_ns[bits]
-        self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id, None))
+        self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id, self.hearing, None))
         self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
 
     def _finish(self) -> None:
@@ -418,7 +425,7 @@ class SimulatedCanBus:
         assert current is not None
         self._current = None
         self.is_quiet = True
-        start_ns, bits, frame, hidden, senders, rx_id, deaf = current
+        start_ns, bits, frame, hidden, senders, rx_id, hearing, deaf = current
         self.frames += 1
         self._load.add(start_ns, self.free_at_ns, rx_id)
         if deaf is not None:
@@ -429,7 +436,9 @@ class SimulatedCanBus:
             node.complete(stamped, rx_id)
         for observer in self._observers:
             observer(BusFrame(start_ns, now_ns, bits, senders[0].name, stamped))
-        for node in self.hearing:
+        if hearing is not self.hearing:
+            hearing = [node for node in hearing if node in self.hearing]
+        for node in hearing:
             if node.sockets:
                 if node in senders:
                     node.loop_back(stamped, rx_id)

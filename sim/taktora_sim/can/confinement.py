@@ -294,10 +294,11 @@ class Confinement:
         """Give the frame to those that took it for good; its sender will send it once more."""
         frame = start.frame._replace(timestamp_ns=self._bus.world.now_ns())
         for node in accepted:
-            if not node.options.listen_only:
-                node.controller.received()
-            if node.is_on_bus and not start.head.hidden:
-                node.receive(frame, start.head.rx_id)
+            if node.is_on_bus:
+                if not node.options.listen_only:
+                    node.controller.received()
+                if not start.head.hidden:
+                    node.receive(frame, start.head.rx_id)
 
     def _break_off(self, start: _Start, fate: _Fate, accepted: Sequence[CanNode], is_echoed: bool) -> None:
         bus = self._bus
@@ -311,7 +312,7 @@ class Confinement:
             if fate.kind is not WireErrorKind.ACK or not node.controller.is_passive:
                 node.controller.transmit_error()
         for node in start.receivers:
-            if not node.options.listen_only and node not in accepted:
+            if node.is_on_bus and not node.options.listen_only and node not in accepted:
                 node.controller.receive_error(first=node in fate.firsts and is_echoed)
         _report_to_hosts(start, fate, accepted, now_ns)
         for node in start.senders:

@@ -354,8 +354,9 @@ class CanNode:
         assert head is not None
         self._on_wire = None
         self._failed = (head, attempts + 1)
-        if not self._is_taken or self.controller.is_bus_off:
-            self._drop_queue(FrameLoss.BUS_OFF if self.is_up else FrameLoss.INTERFACE_DOWN)
+        if not self.is_on_bus:
+            self.queue.popleft()  # all behind it are lost already
+            self._lose(1, FrameLoss.BUS_OFF if self.is_up else FrameLoss.INTERFACE_DOWN)
         elif self.options.one_shot:
             self.give_up()
         elif isinstance(self.queue, _Mailboxes):
@@ -405,14 +406,17 @@ class CanNode:
         self.sockets = tuple(other for other in self.sockets if other is not socket)
 
     def state_changed(self, before: ControllerState) -> None:
-        """Trace the controller's new state and tell the host; called by the controller."""
+        """Trace the controller's new state and tell the host; called by the controller.
+
+        The trace holds the state (u8), the transmit (u16) and the receive error counter (u8).
+        """
         controller, now_ns = self.controller, self._now_ns()
         self.record("state", _pack_state(controller.state, controller.tec, controller.rec))
         if not self.is_up or before is ControllerState.BUS_OFF:
             return  # the host has heard of the restart already
-        self.report(state_change(controller, now_ns))
         if controller.is_bus_off:
             self._lose_carrier(now_ns)
+        self.report(state_change(controller, now_ns))
 
     def counters_changed(self) -> None:
         """Have the bus look at the counters that somebody has set; called by the controller."""
@@ -448,6 +452,7 @@ class CanNode:
             self._lose(count, loss)
 
     def _lose(self, count: int, loss: FrameLoss) -> None:
+        """Count and trace frames that will never be sent: the reason (u8, in the order of FrameLoss) and how many."""
         self.lost[loss] += count
         self.record("lost", _pack_loss(_LOSS_CODES[loss], count))
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
+from math import floor
+from pathlib import Path
 
 import pytest
 
 from taktora.can import CanFilter, CanFrame, CanIfaceState
+from taktora.can.dlc import FD_LENGTHS
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
-from taktora_sim.can import BusFrame, arbitration_key, frame_bits
-from tests.sim.can.support import MS, Log, S, bus, socket
+from taktora_sim.can import BusFrame, SimulatedCanBus, arbitration_key, frame_bits
+from taktora_sim.can.timing import fd_frame_bits, field_position
+from taktora_sim.trace import read_trace
+from taktora_sim.world import World
+from tests.sim.can.support import MS, Log, S, bus, errors_of, socket
 
 
 @pytest.mark.verifies("REQ_8200")
@@ -287,3 +294,125 @@ def test_every_frame_is_in_the_trace_under_its_sender_and_one_seed_gives_one_has
 
     assert first == second
     assert {"can/vehicle/a", "can/vehicle/b", "can/vehicle/c"} <= set(first[1])
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_a_node_that_comes_in_the_middle_of_a_frame_does_not_hear_it() -> None:
+    segment, log = bus(), Log()
+    sender, late = socket(segment.node("a")), segment.node("late")
+    segment.node("b")
+    late.set_up(False)
+
+    def come_up() -> None:
+        late.set_up(True)
+        socket(late, log)
+
+    sender.send(CanFrame(0x100, bytes(8)))
+    sender.send(CanFrame(0x101, b""))
+    segment.world.call_at(100_000, come_up)
+    segment.world.run_for(S)
+
+    assert log.ids == [0x101]
+
+
+_FD_RATES = [(500_000, 2_000_000), (1_000_000, 8_000_000), (250_000, 1_000_000), (83_333, 3_333_333)]
+
+
+@pytest.mark.verifies("REQ_8200")
+@pytest.mark.parametrize(("bitrate", "data_bitrate"), _FD_RATES)
+@pytest.mark.parametrize("brs", [False, True])
+def test_fd_frames_last_as_long_as_their_bits_at_both_rates(bitrate: int, data_bitrate: int, brs: bool) -> None:
+    segment, log = bus(bitrate, data_bitrate=data_bitrate), Log()
+    sender = socket(segment.node("a", queue_length=100))
+    socket(segment.node("b"), log)
+    done: list[BusFrame] = []
+    segment.observe(done.append)
+    frames = [CanFrame(0x123, bytes(range(length)), fd=True, brs=brs) for length in FD_LENGTHS]
+
+    for frame in frames:
+        sender.send(frame)
+    segment.world.run_for(S)
+
+    now_ns = 0
+    for frame, seen in zip(frames, done, strict=True):
+        nominal, data = fd_frame_bits(frame.can_id, frame.data, brs=brs)
+        assert (seen.start_ns, seen.bits, seen.frame) == (
+            now_ns,
+            nominal + data,
+            frame._replace(timestamp_ns=seen.end_ns),
+        )
+        end_ns = Fraction(nominal - 3, bitrate) + Fraction(data, data_bitrate)
+        assert seen.end_ns - seen.start_ns == floor(end_ns * S + Fraction(1, 2))
+        now_ns += floor((Fraction(nominal, bitrate) + Fraction(data, data_bitrate)) * S + Fraction(1, 2))
+    assert [frame.timestamp_ns for frame in log.frames] == [seen.end_ns for seen in done]
+    assert segment.busy_ns == now_ns
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_fd_and_classical_frames_compete_by_identifier_alone() -> None:
+    segment, log = bus(data_bitrate=2_000_000), Log()
+    nodes = [socket(segment.node(name)) for name in "abcd"]
+    socket(segment.node("listener"), log)
+    frames = [
+        CanFrame(0x300, bytes(64), fd=True, brs=True),
+        CanFrame(0x200, bytes(8)),
+        CanFrame(0x100, bytes(12), fd=True),
+        CanFrame(0x100 << 18, bytes(64), True, fd=True),
+    ]
+
+    for interface, frame in zip(nodes, frames, strict=True):
+        interface.send(frame)
+    segment.world.run_for(S)
+
+    assert [(frame.can_id, frame.fd) for frame in log.frames] == [
+        (0x100, True),
+        (0x100 << 18, True),
+        (0x200, False),
+        (0x300, True),
+    ]
+
+
+@pytest.mark.verifies("REQ_8200", "REQ_8201")
+def test_an_fd_and_a_classical_frame_of_one_identifier_collide_where_fd_begins() -> None:
+    segment = bus(data_bitrate=2_000_000)
+    errors, left, right = errors_of(segment), segment.node("left"), segment.node("right")
+    segment.node("b")
+
+    left.transmit(CanFrame(0x555, b"\x01"))
+    right.transmit(CanFrame(0x555, b"\x01", fd=True))
+    segment.world.run_until(lambda: bool(errors))
+
+    fdf = field_position(CanFrame(0x555, b"\x01", fd=True), "fdf")
+    assert (errors[0].bit, segment.collisions) == (fdf, 1)
+    assert (left.controller.tec, right.controller.tec) == (8, 8)
+
+
+@pytest.mark.verifies("REQ_8200", "REQ_8002")
+def test_the_trace_tells_fd_frames_from_classical_ones(tmp_path: Path) -> None:
+    world = World(1, trace_file=tmp_path / "run.trace")
+    segment = SimulatedCanBus(world, "vehicle", data_bitrate=2_000_000)
+    node = segment.node("a")
+    segment.node("b")
+
+    node.transmit(CanFrame(0x123, b"\x01\x02"))
+    node.transmit(CanFrame(0x18FEF100, bytes(12), True, fd=True, brs=True))
+    node.transmit(CanFrame(0x123, b"\x01", fd=True, esi=True))
+    world.run_for(MS)
+    world.close()
+
+    payloads = [record.payload.hex() for record in read_trace(tmp_path / "run.trace") if record.kind == "frame"]
+    assert payloads == [
+        "23010000" + "02" + "0102",
+        "00f1fe98" + "8c" + "01" + 12 * "00",
+        "23010000" + "81" + "02" + "01",
+    ]
+
+
+@pytest.mark.verifies("REQ_8200")
+def test_bit_rates_and_nodes_that_cannot_be_are_refused_with_their_range() -> None:
+    with pytest.raises(ConfigurationError, match=r"500000\.\.8000000"):
+        bus(500_000, data_bitrate=250_000)
+    with pytest.raises(ConfigurationError, match="queue length 0"):
+        bus().node("a", queue_length=0)
+    with pytest.raises(ConfigurationError, match="restart_ms -1"):
+        bus().node("a", restart_ms=-1)
