@@ -204,6 +204,18 @@ def test_attempts_at_an_interface_that_is_not_there_leave_no_socket_open() -> No
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.verifies("REQ_0602")
+def test_opening_and_closing_leaves_no_socket_and_no_thread(can_rig: CanRig) -> None:
+    threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(20):
+        with opened(can_rig.interfaces[0]) as (interface, _):
+            interface.send(_FRAME)
+
+    assert threading.active_count() == threads
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+
+
 @pytest.mark.verifies("REQ_0607")
 def test_a_full_transmit_queue_is_back_pressure_until_there_is_room(can_rig: CanRig) -> None:
     name = can_rig.interfaces[0]
