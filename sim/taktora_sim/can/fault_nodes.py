@@ -10,7 +10,7 @@ Of nodes only (path ``can/<bus>/<node>``). With an end:
                     to the others
 ==================  ================================================================================================
 
-Over at once:
+Over at once; the first four leave a controller alone that is bus-off already:
 
 ==================  ================================================================================================
 ``warning``         the transmit error counter becomes ``tec`` (96 to 127), that for receiving stays
@@ -116,14 +116,18 @@ def _wrong_bitrate(node: CanNode) -> FaultKind:
 
 
 def _counter_kinds(node: CanNode) -> dict[str, FaultKind]:
+    def set_to(tec: int, rec: int | None = None) -> None:
+        if not node.controller.is_bus_off:
+            node.controller.set_counters(tec, node.controller.rec if rec is None else rec)
+
     def raise_tec(parameters: Parameters) -> None:
-        node.controller.set_counters(int(parameters["tec"]), node.controller.rec)
+        set_to(int(parameters["tec"]))
 
     def set_both(parameters: Parameters) -> None:
-        node.controller.set_counters(int(parameters["tec"]), int(parameters["rec"]))
+        set_to(int(parameters["tec"]), int(parameters["rec"]))
 
     def go_off(_parameters: Parameters) -> None:
-        node.controller.set_counters(BUS_OFF_LIMIT, node.controller.rec)
+        set_to(BUS_OFF_LIMIT)
 
     def restart(_parameters: Parameters) -> None:
         if node.is_up and node.is_bus_off_host:
