@@ -219,7 +219,8 @@ class Baton:
         me.polls = 0
         self._register(wait)
         self._refuse_deadlock(wait)
-        self.is_critical = me is self.main
+        if me is self.main:
+            self.is_critical = True
         try:
             while not wait.is_over:
                 self._switch(me)
@@ -423,8 +424,9 @@ class Baton:
     # req: REQ_8203
     def start(self, thread: threading.Thread) -> None:
         """Start ``thread``; it runs when its turn comes."""
-        if not self.is_here() or thread._started.is_set():  # type: ignore[attr-defined]  # noqa: SLF001 - as start does
-            self._start(thread)
+        started = thread.__dict__.get("_started")
+        if not self.is_here() or started is None or started.is_set():
+            self._start(thread)  # which knows what is wrong
             return
         self._refuse_to_start(thread)
         with self._critical():
@@ -436,7 +438,11 @@ class Baton:
         thread._started = _Started()  # type: ignore[attr-defined]  # noqa: SLF001 - one that needs no baton
         thread.__dict__["_foreign_member"] = member
         thread.__dict__["run"] = partial(self._run_member, member, thread.run, own_run)
-        self._start(thread)
+        try:
+            self._start(thread)
+        except BaseException:
+            del thread.__dict__["run"]
+            raise
         member.arrived.acquire()
         self.members[member.ident] = member
         self.ended.discard(member.ident)
@@ -461,13 +467,15 @@ class Baton:
     @contextmanager
     def _critical(self) -> Iterator[None]:
         """No signal handler interrupts the main thread in here."""
-        was_critical = self.is_critical
-        self.is_critical = self.holder is self.main
+        is_first = self.holder is self.main and not self.is_critical
+        if is_first:
+            self.is_critical = True
         try:
             yield
         finally:
-            self.is_critical = was_critical
-        if not was_critical and self.holder is self.main:
+            if is_first:
+                self.is_critical = False
+        if is_first:
             self.run_signals()
 
     def _run_member(self, member: Member, run: Callable[[], None], own_run: Any) -> None:

@@ -10,6 +10,7 @@ packages. For a thread that is not under the baton every replacement does what t
 from __future__ import annotations
 
 import _thread
+import concurrent.futures
 import datetime as dt
 import functools
 import itertools
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FunctionType, ModuleType
 from typing import Any, Final, Self
 
@@ -64,6 +65,7 @@ class Patches:
             self._set(threading, "_CRLock", BatonRLock)
             self._set(threading, "_time", time.monotonic)
             self._restart_numbers()
+            self._number_futures()
             self._patch_threads()
             self._patch_selectors()
             set_active(self._baton)
@@ -188,6 +190,20 @@ class Patches:
         for function in (is_alive, start, join):
             self._set(thread, function.__name__, function)
 
+    def _number_futures(self) -> None:
+        """Make sets of futures, which ``as_completed`` and ``wait`` go through, sets of numbers."""
+        serial = itertools.count().__next__
+
+        class NumberedFuture(Future[Any]):
+            def __init__(self) -> None:
+                super().__init__()
+                self._serial = serial()
+
+            def __hash__(self) -> int:
+                return self._serial
+
+        self._set(concurrent.futures._base, "Future", NumberedFuture)  # noqa: SLF001 - where pools take it from
+
     def _restart_numbers(self) -> None:
         """Number threads and pools that have no name from the start, as in a process of their own."""
         self._set(threading, "_counter", itertools.count(1).__next__)
@@ -227,8 +243,9 @@ class Patches:
             names = getattr(module, "__dict__", None)
             if isinstance(names, dict) and self._is_in_scope(names):
                 self._rebind_names(names, values)
-                for thing in [one for one in names.values() if _is_of(one, names)]:
-                    self._rebind_inside(thing, values)
+                for thing in list(names.values()):
+                    if _is_of(thing, names):
+                        self._rebind_inside(thing, values)
 
     def _is_in_scope(self, names: dict[str, Any]) -> bool:
         if str(names.get("__name__")).partition(".")[0] in self._packages:
@@ -264,5 +281,7 @@ class Patches:
 
 
 def _is_of(thing: object, names: dict[str, Any]) -> bool:
-    """Return whether a module with ``names`` has defined this class or function itself."""
-    return isinstance(thing, type | FunctionType) and thing.__module__ == names.get("__name__")
+    """Return whether a module with ``names`` has defined this class or function itself; other objects are not asked."""
+    if type(thing) is FunctionType:
+        return thing.__module__ == names.get("__name__")
+    return issubclass(type(thing), type) and vars(thing).get("__module__") == names.get("__name__")

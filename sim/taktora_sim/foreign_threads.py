@@ -11,8 +11,8 @@ What holds inside the block:
   virtual time: loops that wait by looking come to an end.
 * ``World.run_for`` and ``run_until`` are waits of the thread that calls them.
 * Threads of asyncio's loops wait in virtual time too. Real sockets, files and processes take real time.
-* Objects from before the block (locks, queues, running threads) stay real. A thread that is stuck on one is found
-  after ``patience_s`` and told with file and line.
+* Locks, simple queues and running threads from before the block stay real (conditions, events and other queues need
+  not be new). A thread that is stuck on one is found after ``patience_s`` and told with file and line.
 * Three threads or thirty that wait for each other for ever are told with their stacks.
 
 The end of the block waits ``grace_ns`` for threads that are no daemons, ends every thread that is left by an exception

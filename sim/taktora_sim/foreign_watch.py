@@ -119,8 +119,8 @@ def _raise_in(ident: int, error: type[BaseException]) -> None:
 class DeferredSignals:
     """Has handlers of signals called where the main thread waits, or at once while it runs foreign code.
 
-    A handler that raises (Ctrl-C) would else do so in the midst of passing the baton, with another thread running. The
-    second signal of a kind, while the first is still waiting, is not deferred.
+    A handler that raises (Ctrl-C) would else do so in the midst of passing the baton, with another thread running. A
+    second signal of a kind, while the first is still waiting, ends the thread that keeps the main thread waiting.
     """
 
     def __init__(self, baton: Baton) -> None:
@@ -147,10 +147,13 @@ class DeferredSignals:
         self._run()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._baton.is_critical or number in self._pending:
+        if not self._baton.is_critical:
             self._before[number](number, frame)
             return
-        self._pending.append(number)
+        if number not in self._pending:
+            self._pending.append(number)
+        elif self._baton.holder is not self._baton.main:
+            _raise_in(self._baton.holder.ident, Ended)
         if self._baton.world.is_stepping:
             self._baton.world.fail(Nudge())
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
 import pytest
 
+from taktora_sim import foreign_baton
 from taktora_sim.foreign import POLLS, ForeignDeadlock, ForeignError, ForeignThreadsLeft
 from taktora_sim.world import World
 
@@ -254,6 +255,16 @@ def test_a_pool_of_threads_works_through_its_tasks(world: World) -> None:
 
     assert finished == [(1, 200), (0, 300), (2, 300), (4, 500), (3, 600), (5, 600)]
     assert (len(done), len(not_done)) == (6, 0)
+
+
+def test_futures_that_are_done_already_come_in_an_order_that_repeats(world: World) -> None:
+    with world.foreign_threads():
+        with ThreadPoolExecutor(max_workers=20) as pool:
+            futures = {pool.submit(int, number): number for number in range(20)}
+        found = [future.result() for future in as_completed(futures)]
+
+    assert found == list(reversed(range(20)))  # the order in which as_completed empties a set of small numbers
+    assert list(futures.values()) == [futures[future] for future in futures]
 
 
 def test_a_future_that_takes_too_long_times_out(world: World) -> None:
@@ -561,6 +572,49 @@ def test_blocks_are_not_nested_and_need_an_open_world(world: World) -> None:
     second.close()
     with pytest.raises(ForeignError, match="'second' is closed"), second.foreign_threads():
         pass
+
+
+def test_the_number_of_threads_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign_baton, "THREADS", 3)
+    with world.foreign_threads():
+        threads = [threading.Thread(target=time.sleep, args=(1,), name=f"number {number}") for number in range(4)]
+        for thread in threads[:3]:
+            thread.start()
+        with pytest.raises(ForeignError, match="'number 3' cannot be started: 3 foreign threads are alive"):
+            threads[3].start()
+        time.sleep(2)
+        threads[3].start()
+        threads[3].join()
+
+    assert world.now_ns() == 3 * S
+
+
+def test_a_thread_is_started_once_and_joined_by_others(world: World) -> None:
+    class Bare(threading.Thread):
+        def __init__(self) -> None:
+            pass
+
+    def join_itself() -> None:
+        with pytest.raises(RuntimeError, match="cannot join current thread"):
+            threading.current_thread().join()
+
+    with world.foreign_threads():
+        thread = threading.Thread(target=join_itself)
+        with pytest.raises(RuntimeError, match="before it is started"):
+            thread.join()
+        assert not thread.is_alive()
+        thread.start()
+        assert thread.is_alive()
+        with pytest.raises(RuntimeError, match="once"):
+            thread.start()
+        with pytest.raises(RuntimeError, match="__init__"):
+            Bare().start()
+        with pytest.raises(RuntimeError, match="current thread"):
+            threading.current_thread().join()
+        thread.join(timeout=0)
+        assert thread.is_alive()
+        with pytest.raises(ForeignDeadlock):
+            threading.Event().wait()
 
 
 def test_the_world_of_the_block_is_current_in_every_thread(world: World) -> None:
