@@ -161,6 +161,7 @@ class RestBus:
         dbc: The loaded file.
         only: Names of nodes or messages to send; None is all.
         exclude: Names of nodes or messages to leave out: those that the application sends itself.
+        exclude_ids: The same by identifiers: a bare number means both formats, ``(id, is_extended)`` one.
         cycle_times_ms: Cycle times by message, instead of GenMsgCycleTime; None has it sent by ``trigger`` only.
         phases_ms: Times of first sendings by message, after the start; others are drawn from the seed within a cycle.
         signals: Sources of values by ``Message.Signal``; others keep their GenSigStartValue, multiplexers go round.
@@ -180,6 +181,7 @@ class RestBus:
         *,
         only: Collection[str] | None = None,
         exclude: Collection[str] = (),
+        exclude_ids: Collection[int | tuple[int, bool]] = (),
         cycle_times_ms: Mapping[str, float | None] | None = None,
         phases_ms: Mapping[str, float] | None = None,
         signals: Mapping[str, Source] | None = None,
@@ -192,7 +194,7 @@ class RestBus:
         self.messages: dict[str, RestMessage] = {}
         """Messages by name."""
         self._source = Path(dbc.source).name
-        chosen = self._chosen(only, exclude)
+        chosen = [message for message in self._chosen(only, exclude) if not _is_among(message, exclude_ids)]
         self._check_kinds(chosen)
         cycle_times_ms, phases_ms = cycle_times_ms or {}, phases_ms or {}
         for name in [*cycle_times_ms, *phases_ms]:
@@ -340,6 +342,10 @@ def _senders(message: DbcMessage) -> tuple[str, ...]:
 
 def _names(message: DbcMessage) -> tuple[str, str]:
     return message.name, _senders(message)[0]
+
+
+def _is_among(message: DbcMessage, ids: Collection[int | tuple[int, bool]]) -> bool:
+    return message.can_id in ids or (message.can_id, message.is_extended) in ids
 
 
 def _listed(names: Collection[str]) -> str:

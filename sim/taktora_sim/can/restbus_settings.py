@@ -13,6 +13,7 @@ In TOML::
 
     [signals]
     "PackStatus.StateOfCharge" = 80.5
+    "VehicleMotion.DriveMode" = "Sport"           # a name of its value table
     "PackStatus.PackVoltage" = { kind = "sine", low = 380, high = 420, period_ms = 1000 }
     "PackStatus.AliveCounter" = { kind = "counter" }
     "PackStatus.Checksum" = { kind = "checksum", algorithm = "crc8_j1850" }
@@ -21,7 +22,7 @@ In TOML::
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -77,7 +78,12 @@ _KEYS: Final = {
 
 # req: REQ_8208
 def restbus_from_settings(
-    bus: SimulatedCanBus, dbc_path: Path | str, settings: Mapping[str, Any], *, where: str = "rest-bus settings"
+    bus: SimulatedCanBus,
+    dbc_path: Path | str,
+    settings: Mapping[str, Any],
+    *,
+    exclude_ids: Collection[int | tuple[int, bool]] = (),
+    where: str = "rest-bus settings",
 ) -> RestBus:
     """Return a rest-bus as a table describes it; it sends at once.
 
@@ -85,6 +91,7 @@ def restbus_from_settings(
         bus: The bus to send on.
         dbc_path: The DBC file.
         settings: Keys ``only``, ``exclude``, ``cycle_times_ms``, ``phases_ms``, ``signals``; all may be missing.
+        exclude_ids: Identifiers to leave out besides, as :class:`RestBus` has it.
         where: File and table, for messages.
 
     Raises:
@@ -108,6 +115,7 @@ def restbus_from_settings(
             dbc,
             only=settings.get("only"),
             exclude=settings.get("exclude", ()),
+            exclude_ids=exclude_ids,
             cycle_times_ms={name: time_ms or None for name, time_ms in cycle_times_ms.items()},
             phases_ms=_numbers(settings, "phases_ms", where),
             signals=sources,
@@ -135,10 +143,10 @@ def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _source(where: str, entry: object) -> Source:
-    if isinstance(entry, int | float) and not isinstance(entry, bool):
+    if isinstance(entry, int | float | str) and not isinstance(entry, bool):
         return entry
     if not isinstance(entry, Mapping):
-        _refuse(where, f"{entry!r} is neither a number nor a table such as {{ kind = 'counter' }}")
+        _refuse(where, f"{entry!r} is no number, no name of a value and no table such as {{ kind = 'counter' }}")
     kind = str(entry.get("kind"))
     if kind not in GENERATOR_KINDS:
         _refuse(where, f"there is no generator of kind {kind!r}; {nearest(kind, GENERATOR_KINDS)}")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RestFrame", "RestSignal", "Source", "nearest"]
 
-Source: TypeAlias = float | Generator | Checksum | Function
-"""What gives the values of a signal: a number, a generator, a checksum, or a function of the moment."""
+Source: TypeAlias = float | str | Generator | Checksum | Function
+"""What gives the values of a signal: a number, a name of its value table, a generator, a checksum, or a function."""
 
 _FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 
@@ -74,7 +74,11 @@ class RestSignal:
 
     # req: REQ_8208
     def set(self, source: Source) -> None:
-        """Take values from ``source`` from now on: a number, a generator, a checksum, or a function of the moment.
+        """Take values from ``source`` from now on.
+
+        Args:
+            source: A physical value, a name of the signal's value table (``VAL_``), a generator, a checksum, or a
+                function of the moment that returns a physical value.
 
         Raises:
             ConfigurationError: a value outside the signal's range, or something that is no source for this signal.
@@ -158,12 +162,20 @@ class RestSignal:
         checksum, function, constant = None, None, self._constant
         if isinstance(source, Checksum):
             checksum = source.over(self.signal, self._message.length_bytes)
+        elif isinstance(source, str):
+            constant = self._named(source)
         elif isinstance(source, int | float | Constant):
             value = source.value if isinstance(source, Constant) else source
             constant = self.signal.physical_to_raw(value)
         else:
             function = self._pattern_of(source.bind(self.signal) if isinstance(source, Generator) else source)
         self.checksum, self._function, self._constant = checksum, function, constant
+
+    def _named(self, name: str) -> int:
+        for raw, text in self.signal.choices.items():
+            if text == name:
+                return raw & self._mask
+        raise ValueError(f"it has no value named {name!r}; {nearest(name, self.signal.choices.values())}")
 
     def _pattern_of(self, function: Function) -> Callable[[Moment], int]:
         if not callable(function):

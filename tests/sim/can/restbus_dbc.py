@@ -67,6 +67,7 @@ BA_ "GenMsgCycleTime" BO_ 771 100;
 BA_ "GenMsgSendType" BO_ 769 1;
 BA_ "GenSigStartValue" SG_ 384 Voltage 4000;
 BA_ "GenSigStartValue" SG_ 384 Current -5;
+VAL_ 384 Mode 1 "Park" 2 "Drive" 3 "Charge" ;
 SIG_VALTYPE_ 2566869221 Power : 1;
 SG_MUL_VAL_ 385 Volt0 Module 0-0;
 SG_MUL_VAL_ 385 Temp2 Module 2-2;

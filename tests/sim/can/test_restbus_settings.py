@@ -76,9 +76,13 @@ def test_a_table_gives_the_same_rest_bus_as_python(tmp_path: Path) -> None:
 
 @pytest.mark.verifies("REQ_8208")
 def test_an_empty_table_sends_all(tmp_path: Path) -> None:
-    rest = restbus_from_settings(fd_bus(), write_dbc(tmp_path), {})
+    path = write_dbc(tmp_path)
+
+    rest = restbus_from_settings(fd_bus(), path, {})
+    without = restbus_from_settings(fd_bus(), path, {}, exclude_ids=[0x180, (0x18FF50E5, True), (0x18FF50E5, False)])
 
     assert len(rest.messages) == 7
+    assert set(rest.messages) - set(without.messages) == {"PackStatus", "Motion"}
 
 
 _SIGNAL = "PackStatus.Voltage"
@@ -89,7 +93,11 @@ _BAD: list[tuple[dict[str, Any], str]] = [
     ({"cycle_times_ms": 10}, "cycle_times_ms: 10 is not a table"),
     ({"cycle_times_ms": {"PackStatus": "10"}}, r"cycle_times_ms\.PackStatus: '10' is not a number"),
     ({"phases_ms": {"PackStat": 1}}, "no message 'PackStat'; did you mean 'PackStatus'"),
-    ({"signals": {_SIGNAL: True}}, "True is neither a number nor a table"),
+    ({"signals": {_SIGNAL: True}}, "True is no number, no name of a value and no table"),
+    (
+        {"signals": {"PackStatus.Mode": "Fly"}},
+        r"PackStatus\.Mode: it has no value named 'Fly'; there are Charge, Drive",
+    ),
     ({"signals": {_SIGNAL: {"kind": "sin"}}}, "no generator of kind 'sin'; did you mean 'sine'"),
     ({"signals": {_SIGNAL: {"low": 1}}}, "no generator of kind 'None'"),
     ({"signals": {_SIGNAL: {"kind": "sine", "low": 1}}}, "a sine needs high, period_ms"),

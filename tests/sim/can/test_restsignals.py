@@ -126,6 +126,17 @@ def test_a_frame_of_can_fd_is_padded_to_a_length_that_there_is(
     assert oracle.decode_message("Track", data[:10]) == {"Range": 200, "Far": 513}
 
 
+@pytest.mark.verifies("REQ_8208")
+def test_a_value_can_be_given_by_its_name(dbc: Dbc, oracle: cantools.database.can.Database) -> None:
+    pack = frame(dbc, "PackStatus")
+    pack.signal("Mode").set("Drive")
+
+    decoded = oracle.decode_message("PackStatus", pack.build(Moment(0, 0)))
+
+    assert isinstance(decoded, dict)
+    assert str(decoded["Mode"]) == "Drive"
+
+
 def secured(dbc: Dbc) -> RestFrame:
     pack = frame(dbc, "PackStatus")
     pack.signal("Alive").set(Counter())
@@ -220,8 +231,12 @@ def test_what_is_not_there_or_out_of_range_is_refused_with_the_nearest_name(dbc:
         pack.signal("Voltag")
     with pytest.raises(ConfigurationError, match=r"rest-bus signal PackStatus\.Voltage: 1001 is outside 0\..*1000.* V"):
         pack.signal("Voltage").set(1001)
-    with pytest.raises(ConfigurationError, match=r"PackStatus\.Voltage: 'high' is no number, no generator"):
-        pack.signal("Voltage").set("high")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"PackStatus\.Voltage: \[1\] is no number, no generator"):
+        pack.signal("Voltage").set([1])  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigurationError, match=r"PackStatus\.Mode: it has no value named 'Driv'; did you mean 'Drive'"
+    ):
+        pack.signal("Mode").set("Driv")
     with pytest.raises(ConfigurationError, match=r"PackStatus\.Alive: a disturbance of 0 sendings"):
         pack.signal("Alive").disturb(Freeze(), times=0)
 
