@@ -170,7 +170,9 @@ class RemotePort:
     def _gone(self) -> PortError:
         if self._is_closed:
             return PortError(f"CAN channel {self.channel!r} is closed; open a new Bus", errno.EBADF)
-        msg = f"the server of simulated CAN channel {self.channel!r} (process {self._endpoint.pid}) has gone"
+        complaint = RuntimeFolder().complaint(self.channel)
+        why = f", {complaint} says why" if complaint.exists() else ""
+        msg = f"the server of simulated CAN channel {self.channel!r} (process {self._endpoint.pid}) has gone{why}"
         return PortError(f"{msg}; shut this Bus down and open a new one, which starts a server again", errno.ENODEV)
 
 

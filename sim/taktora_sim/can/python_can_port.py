@@ -69,8 +69,8 @@ class Wish:
         loopback: Whether other sockets of the node get them.
         error_frames: Whether it gets error frames.
         listen_only: Whether the controller only listens.
-        queue_length: Frames in the transmit queue, the one on the wire included.
-        receive_buffer: Frames in the inbox.
+        txqueuelen: Frames in the transmit queue, the one on the wire included.
+        rx_queue_size: Frames in the inbox.
         acknowledge: Whether an invisible listener acknowledges where no node does; None takes the bus as it is (made
             now, it has one, as virtual buses do).
 
@@ -87,8 +87,8 @@ class Wish:
     loopback: bool = True
     error_frames: bool = True
     listen_only: bool = False
-    queue_length: int = 10
-    receive_buffer: int = 4096
+    txqueuelen: int = 10
+    rx_queue_size: int = 4096
     acknowledge: bool | None = None
 
     def __post_init__(self) -> None:
@@ -96,8 +96,8 @@ class Wish:
         for name, value, low, high in (
             ("bitrate", self.bitrate, BITRATE_MIN, BITRATE_MAX),
             ("data_bitrate", self.data_bitrate, BITRATE_MIN, DATA_BITRATE_MAX),
-            ("queue_length", self.queue_length, 1, 100_000),
-            ("receive_buffer", self.receive_buffer, 1, 1_000_000),
+            ("txqueuelen", self.txqueuelen, 1, 100_000),
+            ("rx_queue_size", self.rx_queue_size, 1, 1_000_000),
         ):
             if value is not None and not low <= value <= high:
                 raise ConfigurationError(f"CAN channel {self.channel!r}: {name} {value} is outside {low}..{high}")
@@ -116,7 +116,7 @@ class _Nodes:
         """Return the node that a socket is to be on."""
         if wish.node is not None:
             return self._take_named(wish.node, wish)
-        free = self._free.get((wish.queue_length, wish.listen_only))
+        free = self._free.get((wish.txqueuelen, wish.listen_only))
         if free:
             node = free.pop()
             node.set_up(True)
@@ -147,7 +147,7 @@ class _Nodes:
             node.set_up(False)
 
     def _make(self, name: str, wish: Wish) -> CanNode:
-        return self._bus.node(name, queue_length=wish.queue_length, listen_only=wish.listen_only)
+        return self._bus.node(name, queue_length=wish.txqueuelen, listen_only=wish.listen_only)
 
 
 class _Leaving:
@@ -259,11 +259,15 @@ class CanPort:
 
         Raises:
             BackPressure: the transmit queue is full (ENOBUFS); see :meth:`when_room`.
-            LinkDown: the interface is down, or the port closed.
+            LinkDown: the interface is down or its controller bus-off, or the port is closed.
             StackError: a CAN FD frame on a classical socket.
         """
         if not self._is_open:
             raise LinkDown(f"CAN channel {self.wish.channel!r} is closed; open a new Bus")
+        if not self.node.is_up:
+            raise LinkDown(f"{self.node.path}: interface is down (ENETDOWN); bring it up, then send again")
+        if self.node.is_bus_off_host:
+            raise LinkDown(f"{self.node.path}: the controller is bus-off; restart it (set the bus to ACTIVE)")
         self._revive()
         self._socket.send(frame)
 
@@ -353,7 +357,7 @@ class CanPort:
 
     def _put(self, received: Received) -> None:
         inbox = self.inbox
-        if len(inbox) >= self.wish.receive_buffer:
+        if len(inbox) >= self.wish.rx_queue_size:
             self.lost += 1
             if self._overflowing:
                 return

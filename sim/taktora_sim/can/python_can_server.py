@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from taktora.can.interface import CanFilter, CanFrame
-from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError, TaktoraError
 from taktora_sim.can.python_can_periodic import PeriodicSending
 from taktora_sim.can.python_can_port import CanPort, Wish, error_code
 from taktora_sim.can.python_can_wire import (
@@ -264,7 +264,11 @@ class _Client:
         if kind == SEND:
             self._send(*unpack_send(body))
         else:
-            self._answer(self._do(json.loads(body)))
+            try:
+                answer = self._do(json.loads(body))
+            except (TaktoraError, ValueError, KeyError, TypeError) as error:
+                answer = _refusal(error)
+            self._answer(answer)
 
     def _answer(self, answer: dict[str, Any]) -> None:
         self._link.write(say(JSON, answer))
@@ -297,7 +301,7 @@ class _Client:
         except BackPressure:
             self.port.when_room(self._retry)
             return
-        except (LinkDown, StackError) as error:
+        except (LinkDown, StackError, PayloadOverflow) as error:
             answer = _refusal(error)
         else:
             answer = {}

@@ -87,7 +87,10 @@ class WorldPort:
 
     def set_listen_only(self, only: bool) -> None:
         """Have the controller take part in the bus, or only listen."""
-        self._port.set_listen_only(only)
+        try:
+            self._port.set_listen_only(only)
+        except StackError as error:
+            raise PortError(str(error), error_code(error)) from error
 
     def send_periodically(
         self,

@@ -75,6 +75,10 @@ class RuntimeFolder:
         with suppress(OSError):
             (self.path / f"{channel}.json").unlink()
 
+    def complaint(self, channel: str) -> Path:
+        """Return where a server in the background says what it died of."""
+        return self.path / f"{channel}.died"
+
 
 class ChannelLock:
     """Who holds it serves the channel. The end of the process lets it go, whatever ended it."""

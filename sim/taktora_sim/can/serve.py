@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TaktoraError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
+    except Exception:
+        if wanted.background:  # nobody sees it there
+            RuntimeFolder().complaint(wanted.channel).write_text(traceback.format_exc(), encoding="utf-8")
+        raise
     return 0
 
 
@@ -84,6 +89,7 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     if wanted.replay is not None:
         server.on_client = _Replay(world, wanted)
     world.start()
+    folder.complaint(wanted.channel).unlink(missing_ok=True)
     stack.callback(folder.withdraw, wanted.channel)
     publish = _Publisher(folder, wanted.channel, Endpoint(server.port, server.token, os.getpid(), package_version()))
     publish()

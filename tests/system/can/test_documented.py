@@ -375,8 +375,8 @@ def test_a_bus_that_was_not_shut_down_is_told_of_in_the_log(open_bus: Open, capl
     [
         ({"channel": "seventeen letters"}, "' '"),
         ({"bitrate": 7}, "bitrate 7 is outside 1000..1000000"),
-        ({"txqueuelen": 0}, "queue_length 0"),
-        ({"rx_queue_size": 0}, "receive_buffer 0"),
+        ({"txqueuelen": 0}, "txqueuelen 0"),
+        ({"rx_queue_size": 0}, "rx_queue_size 0"),
         ({"fd": True, "data_bitrate": 9_000_000}, "data_bitrate"),
     ],
 )
@@ -419,3 +419,27 @@ def test_a_thread_safe_bus_is_one_of_ours(open_bus: Open, channel: str) -> None:
         bus.send(_standard(3))
 
     assert _next(receiver).arbitration_id == 3
+
+
+def test_a_program_that_names_no_interface_takes_it_from_its_configuration(
+    open_bus: Open, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = open_bus(bitrate=250_000)
+    monkeypatch.setenv("CAN_INTERFACE", "taktora_sim")
+    monkeypatch.setenv("CAN_CHANNEL", channel)
+    monkeypatch.setenv("CAN_BITRATE", "250000")
+
+    with can.Bus() as bus:
+        bus.send(_standard(3))
+
+    assert _next(receiver).arbitration_id == 3
+
+
+def test_a_periodic_task_without_a_period_is_refused_and_the_bus_goes_on(open_bus: Open) -> None:
+    sender, receiver = open_bus(), open_bus()
+
+    with pytest.raises(ValueError, match="period 0 s is not above 0"):
+        sender.send_periodic(_standard(5), 0)
+    sender.send(_standard(6))
+
+    assert _next(receiver).arbitration_id == 6
