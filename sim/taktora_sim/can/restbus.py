@@ -18,7 +18,6 @@ Fault paths, besides those of every node (``can/<bus>/<node>``):
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +30,7 @@ from taktora_sim.can.restsignals import RestFrame, RestSignal, Source, nearest
 from taktora_sim.faults import FaultKind, Param, Parameters
 
 if TYPE_CHECKING:
-    from taktora.codec.dbc import Dbc, DbcMessage
+    from taktora.codec.dbc import Dbc, DbcMessage, DbcSignal
     from taktora_sim.can.bus import SimulatedCanBus
     from taktora_sim.can.node import CanNode
     from taktora_sim.world import Timer
@@ -202,13 +201,7 @@ class RestBus:
         for message in chosen:
             cycle_time_ms = cycle_times_ms.get(message.name, message.cycle_time_ms)
             self._add(message, cycle_time_ms, phases_ms.get(message.name))
-        self.unsent = tuple(
-            message.name
-            for message in chosen
-            if self.messages[message.name].cycle_time_ms is None
-            and message.name not in cycle_times_ms
-            and message.send_type.lower() in {"", "cyclic"}
-        )
+        self.unsent = tuple(message.name for message in chosen if _lacks_time(message, cycle_times_ms))
         """Messages that the DBC calls neither cyclic with a time nor anything else: nothing sends them but you."""
         for path, source in (signals or {}).items():
             self.signal(path).set(source)
@@ -344,6 +337,11 @@ def _names(message: DbcMessage) -> tuple[str, str]:
     return message.name, _senders(message)[0]
 
 
+def _lacks_time(message: DbcMessage, cycle_times_ms: Mapping[str, float | None]) -> bool:
+    is_said = message.name in cycle_times_ms or message.send_type.lower() not in {"", "cyclic"}
+    return message.cycle_time_ms is None and not is_said
+
+
 def _is_among(message: DbcMessage, ids: Collection[int | tuple[int, bool]]) -> bool:
     return message.can_id in ids or (message.can_id, message.is_extended) in ids
 
@@ -363,45 +361,49 @@ def _cycle_ns(name: str, cycle_time_ms: float) -> int:
     return max(1, round(cycle_time_ms * _NS_PER_MS))
 
 
+_ANY_SIGNAL: Final = {
+    "times": Param(int, default=0, low=0, high=1_000_000, drawn=(0, 100)),
+    "keep_checksum": Param(bool, default=True),
+}
+_RANDOM: Final = {"salt": Param(int, default=0, low=0, high=2**32 - 1), **_ANY_SIGNAL}
+
+
 # req: REQ_8204
 def _fault_kinds(signal: RestSignal) -> dict[str, FaultKind]:
-    unbounded = signal.signal._replace(minimum=None, maximum=None)
-    low, high = (-1e9, 1e9) if signal.signal.is_float else unbounded.limits
-    value = Param(float, check=lambda given: WrongValue(given).bind(signal.signal), drawn=(low, high))
-    by = Param(float, check=lambda given: Offset(given).bind(signal.signal), drawn=_offsets(signal))
-    salt = Param(int, default=0, low=0, high=2**32 - 1)
-    make = partial(_fault_kind, signal)
-    return {
-        "value": make(lambda found: WrongValue(float(found["value"])), "the signal is {value}", value=value),
-        "freeze": make(lambda _found: Freeze(), "the signal keeps its value"),
-        "random": make(lambda found: RandomValue(int(found["salt"])), "the signal has random values", salt=salt),
-        "offset": make(lambda found: Offset(float(found["by"])), "the signal is {by} too large", by=by),
-    }
-
-
-def _offsets(signal: RestSignal) -> tuple[float, float]:
-    step = abs(signal.signal.factor)
-    return step, step * min(16, (1 << signal.signal.bits) - 1)
-
-
-def _fault_kind(
-    signal: RestSignal, make: Callable[[Parameters], Disturbance], describe: str, **params: Param
-) -> FaultKind:
     running: list[tuple[Parameters, Callable[[], None]]] = []
 
-    def start(found: Parameters) -> None:
-        times = int(found["times"])
-        end = signal.disturb(make(found), times=times or None, keep_checksum=bool(found["keep_checksum"]))
-        running.append((found, end))
+    def kind(make: Callable[[Parameters], Disturbance], describe: str, params: Mapping[str, Param]) -> FaultKind:
+        def start(found: Parameters) -> None:
+            times, keep_checksum = int(found["times"]) or None, bool(found["keep_checksum"])
+            running.append((found, signal.disturb(make(found), times=times, keep_checksum=keep_checksum)))
+
+        return FaultKind(start, stop, params, describe)
 
     def stop(found: Parameters) -> None:
-        for parameters, end in running:
-            if parameters is found:
-                end()
+        for _, end in [entry for entry in running if entry[0] is found]:
+            end()
         running[:] = [entry for entry in running if entry[0] is not found]
 
-    common = {
-        "times": Param(int, default=0, low=0, high=1_000_000, drawn=(0, 100)),
-        "keep_checksum": Param(bool, default=True),
+    layout = signal.signal
+    value = Param(float, check=lambda given: WrongValue(given).bind(layout), drawn=_span(layout))
+    by = Param(float, check=lambda given: Offset(given).bind(layout), drawn=_offsets(layout))
+    return {
+        "value": kind(
+            lambda found: WrongValue(float(found["value"])), "the signal is {value}", {"value": value, **_ANY_SIGNAL}
+        ),
+        "freeze": kind(lambda _found: Freeze(), "the signal keeps its value", _ANY_SIGNAL),
+        "random": kind(lambda found: RandomValue(int(found["salt"])), "the signal has random values", _RANDOM),
+        "offset": kind(
+            lambda found: Offset(float(found["by"])), "the signal is {by} too large", {"by": by, **_ANY_SIGNAL}
+        ),
     }
-    return FaultKind(start=start, stop=stop, params={**params, **common}, describe=describe)
+
+
+def _span(signal: DbcSignal) -> tuple[float, float]:
+    """Return what a campaign draws values from: all that the bits can say."""
+    return (-1e9, 1e9) if signal.is_float else signal._replace(minimum=None, maximum=None).limits
+
+
+def _offsets(signal: DbcSignal) -> tuple[float, float]:
+    step = abs(signal.factor)
+    return step, step * min(16, (1 << signal.bits) - 1)
