@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_MAX_BYTES
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES
 from taktora.can.filter import ACCEPT_ALL, passes_filters
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFrame, CanIfaceState, CanInterfaceListener
 from taktora.errors import BackPressure, LinkDown, PayloadOverflow, StackError
@@ -25,7 +25,7 @@ class MockCanInterface:
     Args:
         name: Interface name.
         receive_own: Deliver own frames to the own listener, as CAN_RAW_RECV_OWN_MSGS does.
-        carries_fd: CAN FD frames can be sent.
+        carries_fd: CAN FD frames can be sent; set it later to have the interface set up anew while it is open.
     """
 
     def __init__(self, name: str = "mock0", *, receive_own: bool = False, carries_fd: bool = True) -> None:
@@ -41,7 +41,7 @@ class MockCanInterface:
         self.filters: tuple[CanFilter, ...] = ACCEPT_ALL
         """What is in force."""
         self._name = name
-        self._carries_fd = carries_fd
+        self.carries_fd = carries_fd
         self._state = CanIfaceState.CLOSED
         self._listener: CanInterfaceListener | None = None
         self._on_room: Callable[[], None] | None = None
@@ -57,10 +57,6 @@ class MockCanInterface:
     @property
     def state(self) -> CanIfaceState:
         return self._state
-
-    @property
-    def carries_fd(self) -> bool:
-        return self._carries_fd
 
     @property
     def apply_filter_count(self) -> int:
@@ -123,11 +119,15 @@ class MockCanInterface:
         self.send_count += 1
         if self._state is not CanIfaceState.ACTIVE:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
-        if frame.fd and not self._carries_fd:
+        if frame.fd and not self.carries_fd:
             raise StackError(f"CAN interface {self._name!r} carries no CAN FD frames (EINVAL)")
         if len(frame.data) > (limit := FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
             kind = "CAN FD" if frame.fd else "classical CAN"
             raise PayloadOverflow(len(frame.data), limit, f"a {kind} frame on {self._name!r}")
+        if frame.fd and len(frame.data) not in FD_LENGTHS:
+            raise StackError(
+                f"CAN interface {self._name!r}: no CAN FD frame has {len(frame.data)} data bytes (EINVAL); pad them"
+            )
         _give(self._send_answers)
         self._take_room()
         self.sent.append(frame)

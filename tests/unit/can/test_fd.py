@@ -7,8 +7,10 @@ import pytest
 from taktora.can import CanErrorClass, CanFdFlags, CanFilter, CanFrame, CanFrameKind, CanId, SendRefused
 from taktora.can.dlc import FD_LENGTHS
 from taktora.connector import Degraded, Up
-from taktora.errors import PayloadOverflow, StackError
+from taktora.errors import ConfigurationError, PayloadOverflow, StackError
 from taktora.testing.mock_can import MockCanInterface
+from taktora_sim.can import SimulatedCanBus
+from taktora_sim.world import World
 from tests.unit.can.support import MS, Bench, S, frame, values
 
 _FD = CanFrameKind.FD
@@ -112,6 +114,18 @@ def test_65_bytes_overflow_the_channel() -> None:
         assert caught.value.max == 64
 
 
+@pytest.mark.verifies("REQ_0611", "REQ_0612")
+def test_an_fd_channel_on_a_classical_simulated_bus_is_refused_and_one_on_a_bus_with_fd_is_not() -> None:
+    world = World(1)
+    classical = SimulatedCanBus(world, "a").node("app").interface("can0")
+    fd = SimulatedCanBus(world, "b", data_bitrate=2_000_000).node("app").interface("can1")
+    with Bench(classical, fd, world=world) as bench:
+        with pytest.raises(ConfigurationError, match="interface 'can0' carries no CAN FD frames"):
+            bench.writer("a", CanId(1), "can0", _FD)
+
+        assert bench.writer("b", CanId(1), "can1", _FD).max_payload_size == 64
+
+
 @pytest.mark.verifies("REQ_0611", "REQ_0624")
 def test_frames_of_one_kind_never_reach_a_channel_of_the_other() -> None:
     with Bench() as bench:
@@ -178,7 +192,7 @@ def test_an_interface_that_no_longer_takes_fd_frames_is_told_once_and_the_rest_g
         bench.start()
         classical.send(b"0")
         bench.run()
-        bench.mock._carries_fd = False  # the administrator has set it up anew
+        bench.mock.carries_fd = False  # the administrator has set it up anew
 
         for number in range(5):
             fd.send(b"x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taktora.can import CanErrorClass, CanFilter, CanFrame, CanIfaceState
-from taktora.errors import BackPressure, LinkDown, StackError
+from taktora.errors import BackPressure, LinkDown, PayloadOverflow, StackError
 from taktora.testing.mock_can import MockCanInterface
 from tests.sim.can.support import Log
 
@@ -80,6 +80,49 @@ def test_bus_off_stops_sending_until_it_is_opened_again() -> None:
         mock.send(CanFrame(1, b""))
     mock.open(log)
     mock.send(CanFrame(1, b""))
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0611")
+def test_frames_of_can_fd_are_taken_as_a_socket_takes_them() -> None:
+    classical, fd, log = MockCanInterface(carries_fd=False), MockCanInterface(receive_own=True), Log()
+    classical.open(Log())
+    fd.open(log)
+
+    with pytest.raises(StackError, match="carries no CAN FD"):
+        classical.send(CanFrame(1, b"", fd=True))
+    with pytest.raises(StackError, match="no CAN FD frame has 9 data bytes"):
+        fd.send(CanFrame(1, bytes(9), fd=True))
+    with pytest.raises(PayloadOverflow, match="CAN FD"):
+        fd.send(CanFrame(1, bytes(65), fd=True))
+    with pytest.raises(PayloadOverflow, match="classical"):
+        fd.send(CanFrame(1, bytes(9)))
+    fd.send(CanFrame(1, bytes(64), fd=True, brs=True, esi=True))
+
+    assert classical.sent == []
+    assert fd.sent == log.frames == [CanFrame(1, bytes(64), fd=True, brs=True, esi=True)]
+
+
+class _LossLog(Log):
+    """A listener that remembers losses too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[int] = []
+
+    def on_receive_overflow(self, lost: int) -> None:
+        self.lost.append(lost)
+
+
+@pytest.mark.verifies("REQ_0604", "REQ_0608")
+def test_frames_lost_in_the_system_are_told_to_the_listener() -> None:
+    mock, log = MockCanInterface(), _LossLog()
+    mock.open(log)
+
+    mock.inject_overflow(3)
+    mock.close()
+    mock.inject_overflow(4)
+
+    assert log.lost == [3]
 
 
 @pytest.mark.verifies("REQ_0604")
