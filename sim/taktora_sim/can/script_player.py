@@ -41,6 +41,8 @@ ScriptLogs = dict[str, list[str]]
 _BURST: Final = 100
 """Frames after which a burst waits for its receivers, whose buffers hold no more than some hundreds."""
 _TRIES: Final = 1000
+_BUSY: Final = (model.Inject, model.SendExternally, model.Generate, model.Play)
+"""Statements, beside sending, after which frames may be on their way."""
 
 
 class ScriptBench(Protocol):
@@ -121,6 +123,7 @@ class _Player:
         self._sockets: dict[str, _Socket] = {}
         self._sender = ""
         self._on_hold = False
+        self._is_busy = False
         self._late: list[Callable[[], None]] = []
         self._actions: dict[type[model.Statement], Callable[[Any], None]] = {
             model.Socket: self._declare,
@@ -159,11 +162,14 @@ class _Player:
         if not sender or sender != self._sender:
             self._settle()
         self._sender = sender
+        self._is_busy = self._is_busy or isinstance(statement, _BUSY)
         self._actions[type(statement)](statement)
 
     def _settle(self) -> None:
-        if not self._on_hold:
+        """Let arrive what was sent, if anything was."""
+        if self._is_busy and not self._on_hold:
             self._bench.settle()
+            self._is_busy = False
 
     def _declare(self, declared: model.Socket) -> None:
         self._sockets[declared.name] = socket = _Socket(declared, self._bench.interface(declared))
@@ -209,6 +215,7 @@ class _Player:
                     raise
                 self._bench.settle()
             else:
+                self._is_busy = True
                 return
         raise StackError(f"{self._script.place}: no room for a frame of {socket.declared.name!r} on a quiet bus")
 
@@ -222,7 +229,7 @@ class _Player:
             if self._on_hold:
                 self._late.append(lambda: socket.lines.append(line))
             else:
-                self._bench.settle()
+                self._settle()
                 socket.lines.append(line)
 
 
