@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from taktora.can.interface import CanFrame
@@ -12,6 +13,7 @@ __all__ = ["CHOICE", "Choice", "Identifier", "parse_id", "parse_ids"]
 
 Identifier = tuple[int, bool]
 """Value of an identifier, and whether it has 29 bits."""
+_ID_PATTERN = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})([xX]?)")
 
 
 def parse_id(text: str) -> Identifier:
@@ -20,17 +22,13 @@ def parse_id(text: str) -> Identifier:
     Raises:
         ValueError: it is none; the message says what is expected.
     """
-    text = text.strip()
-    is_extended = text[-1:] in ("x", "X")
-    highest = 0x1FFF_FFFF if is_extended else 0x7FF
-    try:
-        value = int(text[:-1] if is_extended else text, 16)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= highest:
-        expected = "an identifier in hexadecimal, 0 to 7FF or with an x behind 0x to 1FFFFFFFx"
-        raise ValueError(expected)
-    return value, is_extended
+    match = _ID_PATTERN.fullmatch(text.strip())
+    if match is not None:
+        value, is_extended = int(match[1], 16), bool(match[2])
+        if value <= (0x1FFF_FFFF if is_extended else 0x7FF):
+            return value, is_extended
+    expected = "an identifier in hexadecimal, 0 to 7FF or with an x behind 0x to 1FFFFFFFx"
+    raise ValueError(expected)
 
 
 def parse_ids(text: str) -> frozenset[Identifier] | None:

@@ -33,7 +33,7 @@ from taktora_sim.can.fault_choice import parse_id
 from taktora_sim.faults import FaultKind, Param, Parameters
 
 if TYPE_CHECKING:
-    from taktora_sim.can.bus import BusFrame
+    from taktora_sim.can.bus import BusFrame, SimulatedCanBus
     from taktora_sim.can.node import CanNode
     from taktora_sim.can.socket import SimulatedCanInterface
 
@@ -92,15 +92,18 @@ def _reader_pause(node: CanNode) -> FaultKind:
 
 
 def _wrong_bitrate(node: CanNode) -> FaultKind:
-    own = (node.bitrate, node.data_bitrate)
+    own: Parameters = {}
     active: list[Parameters] = []
 
     def settle() -> None:
-        wrong = active[-1] if active else {"bitrate": own[0], "data_bitrate": own[1]}
-        node.bitrate = int(wrong["bitrate"])
-        node.data_bitrate = int(wrong["data_bitrate"]) or own[1]
+        rates = active[-1] if active else own
+        node.bitrate = int(rates["bitrate"])
+        node.data_bitrate = int(rates["data_bitrate"]) or int(own["data_bitrate"])
 
     def start(parameters: Parameters) -> None:
+        nonlocal own
+        if not active:
+            own = {"bitrate": node.bitrate, "data_bitrate": node.data_bitrate}
         active.append(parameters)
         settle()
 
@@ -146,10 +149,11 @@ def _counter_kinds(node: CanNode) -> dict[str, FaultKind]:
 
 
 def _babble(node: CanNode) -> FaultKind:
+    bus = node.bus
     active: list[tuple[Parameters, _Babbler]] = []
 
     def start(parameters: Parameters) -> None:
-        active.append((parameters, _Babbler(node, parameters)))
+        active.append((parameters, _Babbler(node, bus, parameters)))
 
     def stop(parameters: Parameters) -> None:
         for begun, babbler in active:
@@ -174,7 +178,7 @@ def _babble_sentence(parameters: Parameters) -> str:
 class _Babbler:
     """One node that sends what nobody asked for; never more than one frame of it waits."""
 
-    def __init__(self, node: CanNode, parameters: Parameters) -> None:
+    def __init__(self, node: CanNode, bus: SimulatedCanBus, parameters: Parameters) -> None:
         can_id, is_extended = parse_id(str(parameters["id"]))
         self.is_over = False
         self._node = node
@@ -182,7 +186,7 @@ class _Babbler:
         period_ns = int(parameters["period_ns"])
         self._period_ns = period_ns or _LOOK_AGAIN_NS
         if not period_ns:
-            node.bus.observe(self._on_frame)
+            bus.observe(self._on_frame)
         self._tick()
 
     def _tick(self) -> None:

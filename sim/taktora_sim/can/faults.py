@@ -160,11 +160,18 @@ class NodeFaults:
         for scope, _ in self._targets:
             if scope.strikes and scope.covers(frame):
                 for effect in scope.strikes:
-                    if effect.choice.hits(frame) and effect.strike is not None and answer is None:
-                        answer = effect.strike(frame, effect.parameters, effect.choice.draws)
-                        if answer is not None:
-                            self._tell(effect, frame)
+                    found = self._found(effect, frame)
+                    if answer is None and found is not None:
+                        answer = found
+                        self._tell(effect, frame)
         return answer
+
+    @staticmethod
+    def _found(effect: _Effect, frame: CanFrame) -> WireError | None:
+        """Return what ``effect`` does to this attempt; one at which it can do nothing does not count."""
+        assert effect.strike is not None
+        found = effect.strike(frame, effect.parameters, effect.choice.draws)
+        return found if found is not None and effect.choice.hits(frame) else None
 
     def _kinds(self, scope: _Scope, path: str) -> dict[str, FaultKind]:
         kinds = {

@@ -40,14 +40,17 @@ _CRC_POLYNOMIAL = 0x4599
 _STUFF_RUN = 5
 
 
-def _crc_row(byte: int) -> int:
-    remainder = byte << 7
+def _crc_table(polynomial: int, width: int) -> tuple[int, ...]:
+    return tuple(_crc_row(byte << width - 8, polynomial, width) for byte in range(256))
+
+
+def _crc_row(remainder: int, polynomial: int, width: int) -> int:
     for _ in range(8):
-        remainder = (remainder << 1) ^ _CRC_POLYNOMIAL if remainder & 0x4000 else remainder << 1
-    return remainder & 0x7FFF
+        remainder = remainder << 1 ^ (polynomial if remainder >> width - 1 & 1 else 0)
+    return remainder & (1 << width) - 1
 
 
-_CRC_TABLE = tuple(_crc_row(byte) for byte in range(256))
+_CRC_TABLE = _crc_table(_CRC_POLYNOMIAL, 15)
 
 
 def crc15(value: int, bits: int) -> int:
@@ -206,7 +209,7 @@ _Fields: TypeAlias = tuple[tuple[str, int], ...]
 _BASE_FIELDS: _Fields = (("sof", 1), ("id", 11), ("rtr", 1), ("ide", 1))
 _EXTENDED_FIELDS: _Fields = (("sof", 1), ("id", 11), ("srr", 1), ("ide", 1), ("id_extension", 18), ("rtr", 1))
 _TAIL_FIELDS = (("crc_delimiter", 1), ("ack", 1), ("ack_delimiter", 1), ("eof", 7), ("intermission", INTERMISSION_BITS))
-_FD_CRCS = {17: 0x1685B, 21: 0x102899}
+_FD_CRC_TABLES = {17: _crc_table(0x1685B, 17), 21: _crc_table(0x102899, 21)}
 
 
 def _spell(value: int, bits: int) -> str:
@@ -233,18 +236,20 @@ def _stuffed(bits: str) -> tuple[str, list[int]]:
     return "".join(wire), places
 
 
+def _fd_crc(bits: str, width: int) -> int:
+    # The register starts with its highest bit set, which is the same as a recessive start of frame and a zero register.
+    table, mask, register = _FD_CRC_TABLES[width], (1 << width) - 1, 0
+    for octet in int("1" + bits[1:], 2).to_bytes((len(bits) + 7) // 8, "big"):
+        register = register << 8 & mask ^ table[register >> width - 8 ^ octet]
+    return register
+
+
 def _fd_check(stuffed: str, inserted: int, crc_bits: int) -> tuple[str, dict[str, int]]:
     """Return stuff count and CRC of a CAN FD frame with their fixed stuff bits, and where the two start."""
     gray = inserted % 8 ^ inserted % 8 >> 1
     count = _spell(gray << 1 | gray.bit_count() % 2, 4)
-    register = 1 << crc_bits - 1
-    for bit in stuffed + count:
-        is_high = register >> crc_bits - 1 != int(bit)
-        register = register << 1 & (1 << crc_bits) - 1
-        if is_high:
-            register ^= _FD_CRCS[crc_bits]
     wire = stuffed
-    checked = count + _spell(register, crc_bits)
+    checked = count + _spell(_fd_crc(stuffed + count, crc_bits), crc_bits)
     for first in range(0, len(checked), 4):
         wire += _opposite(wire[-1]) + checked[first : first + 4]
     start = len(stuffed) + 1

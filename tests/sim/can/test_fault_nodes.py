@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from taktora.can import CanErrorClass, CanFrame, CanIfaceState
-from taktora_sim.can import ControllerState
+from taktora_sim.can import ControllerState, WireErrorKind
 from taktora_sim.can.timing import frame_bits
 from taktora_sim.faults import FaultEntry, FaultPlanError
 from taktora_sim.plan import ParamValue
@@ -138,6 +138,18 @@ def test_a_node_of_the_wrong_bit_rate_disturbs_the_others_until_it_is_right_agai
     assert all(2 * MS <= error.start_ns < 6 * MS for error in segment.errors)
     assert segment.received("c") == list(range(10))
     assert segment.b.bitrate == 500_000
+
+
+@pytest.mark.verifies("REQ_8204", "REQ_8201")
+def test_frames_of_the_wrong_bit_rate_make_everybody_passive_and_then_find_no_acknowledge() -> None:
+    segment = Segment(_lasting("wrong_bitrate", _A, bitrate=125_000)).send(CanFrame(0x100, b"\x01"))
+
+    kinds = [error.kind for error in segment.errors]
+    # 9 for the receivers at each error: passive after 15 of them, and their flags disturb nobody any more
+    assert kinds[:16] == [WireErrorKind.STUFF] * 15 + [WireErrorKind.ACK]
+    assert set(kinds[16:]) == {WireErrorKind.ACK}
+    assert segment.counters()[0] == (128, 0)
+    assert segment.received("b") == segment.received("c") == []
 
 
 @pytest.mark.verifies("REQ_8204", "REQ_8200")

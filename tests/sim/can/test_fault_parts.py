@@ -61,7 +61,7 @@ def test_a_share_is_drawn_from_the_salt() -> None:
 
 
 @pytest.mark.verifies("REQ_8204")
-@pytest.mark.parametrize("text", ["12Z", "800", "20000000x", "1,,2", "-1", "x", "1x2"])
+@pytest.mark.parametrize("text", ["12Z", "800", "20000000x", "1,,2", "-1", "x", "1x2", "1_2", "123456789x"])
 def test_what_is_no_identifier_is_refused_with_the_range(text: str) -> None:
     kind = FaultKind(print, params=CHOICE)
 

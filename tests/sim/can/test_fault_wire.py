@@ -98,10 +98,12 @@ def test_a_bit_error_may_be_in_any_field(field: str) -> None:
 
 @pytest.mark.verifies("REQ_8204")
 def test_a_field_that_the_frame_has_not_leaves_it_alone() -> None:
-    segment = Segment(entry("bit_error", field="data")).send(CanFrame(0x100, b""))
+    frames = [CanFrame(0x100, b""), CanFrame(0x100, b"\x01"), CanFrame(0x100, b"\x02")]
 
-    assert segment.errors == []
-    assert len(segment.logs["b"].frames) == 1
+    segment = Segment(entry("bit_error", field="data", times=1)).send(*frames)
+
+    assert [error.frame.data for error in segment.errors] == [b"\x01"]
+    assert [frame.data for frame in segment.logs["b"].frames] == [b"", b"\x01", b"\x02"]
 
 
 @pytest.mark.verifies("REQ_8204", "REQ_8200")
