@@ -127,7 +127,7 @@ class OutboundItem(GatewayItem):
                 link.refused += 1
             else:
                 link.driver.transmit(message)
-                link.prove(by_sending=True)
+                link.prove_by_sending()
         except BackPressure:
             return False
         except ConnectorError:

@@ -260,9 +260,14 @@ class Link(Generic[R, In, Out]):
             case Connecting():
                 self._connect()
 
-    def prove(self, *, by_sending: bool = False) -> None:
+    def prove_by_sending(self) -> None:
+        """The stack has taken a message: a proof as below, unless the driver knows better."""
+        if not self._proven and self.sending_proves:
+            self.prove()
+
+    def prove(self) -> None:
         """A message went through: where traffic is the proof, the link is Up now."""
-        if not self._proven and (self.sending_proves or not by_sending):
+        if not self._proven:
             self._proven = True
             if self.health.kind is ConnectorHealthKind.CONNECTING:
                 self.go_up()

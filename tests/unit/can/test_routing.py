@@ -97,6 +97,11 @@ def test_a_mask_of_more_than_32_bits_is_refused() -> None:
         CanRouting(CanIface("can0"), CanId(1), 0x1_0000_0000)
 
 
+@pytest.mark.verifies("REQ_0642")
+def test_there_are_two_frame_kinds_and_none_carries_more_than_64_bytes() -> None:
+    assert [(kind.value, kind.max_payload_bytes) for kind in CanFrameKind] == [("classical", 8), ("fd", 64)]
+
+
 @pytest.mark.verifies("REQ_0610", "REQ_0611", "REQ_0612")
 @pytest.mark.parametrize(("kind", "size"), [(CanFrameKind.CLASSICAL, 8), (CanFrameKind.FD, 64)])
 def test_the_kind_fixes_the_payload(kind: CanFrameKind, size: int) -> None:
