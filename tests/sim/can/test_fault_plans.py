@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from taktora.can import CanFrame
+from taktora.can.backend import CanRequest
 from taktora.codec.dbc import load_dbc
 from taktora_sim.campaign import Campaign, draw_plan
 from taktora_sim.can import CanReplay, SimulatedCanBus
+from taktora_sim.can.backend import bus_of, make_interface
 from taktora_sim.can.restbus import RestBus
 from taktora_sim.faults import FaultEntry, FaultPlan, FaultPlanError
 from taktora_sim.play import PlayOptions, play
@@ -148,6 +150,24 @@ def test_a_signal_that_the_dbc_has_not_is_refused_before_the_run_with_the_neares
 
     with pytest.raises(FaultPlanError, match=r"parameter 'signal' is 'Engine.Chcksum'.* such as Engine.Checksum"):
         rest.bus.world.run_for(1)
+
+
+@pytest.mark.verifies("REQ_8204")
+def test_faults_at_the_node_of_an_application_name_the_signals_of_its_dbc() -> None:
+    world = World(1)
+    request = CanRequest(bus="vehicle", node="gate", signals={"Engine.Counter": (0x123, False, 4, 4, False)})
+    interface = make_interface(world.runtime, request)
+    interface.open(Log())
+    log = Log()
+    socket(bus_of(world, "vehicle").node("listener"), log)
+    parameters: dict[str, bool | int | float | str] = {"signal": "Engine.Counter", "mode": "value", "value": 5}
+
+    world.faults.inject("can/vehicle/gate", "corrupt_signal", parameters=parameters)
+    interface.send(CanFrame(0x123, b"\x0f"))
+    interface.send(CanFrame(0x124, b"\x0f"))
+    world.run_for(S)
+
+    assert [frame.data for frame in log.frames] == [b"\x5f", b"\x0f"]
 
 
 @pytest.mark.verifies("REQ_8204")
