@@ -405,5 +405,5 @@ def _span(signal: DbcSignal) -> tuple[float, float]:
 
 
 def _offsets(signal: DbcSignal) -> tuple[float, float]:
-    step = abs(signal.factor)
+    step = max(abs(signal.factor), 1e-6)  # a campaign draws six decimal places
     return step, step * min(16, (1 << signal.bits) - 1)

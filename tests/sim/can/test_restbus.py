@@ -11,6 +11,7 @@ import pytest
 
 from taktora.codec.dbc import Dbc, load_dbc
 from taktora.errors import ConfigurationError
+from taktora_sim.campaign import Campaign, draw_plan
 from taktora_sim.can import BusFrame, SimulatedCanBus
 from taktora_sim.can.disturbances import Freeze, Offset, WrongValue
 from taktora_sim.can.generators import Checksum, Counter, Ramp, Sine, crc8_j1850
@@ -345,3 +346,20 @@ def test_a_run_repeats_itself_to_the_bit_in_fresh_processes_with_other_hash_seed
 
     assert [run.stdout.strip() or run.stderr for run in runs] == [hash_of_run(path, 1)] * 2
     assert hash_of_run(path, 2) != hash_of_run(path, 1)
+
+
+@pytest.mark.verifies("REQ_8204", "REQ_8008")
+@pytest.mark.parametrize("seed", range(6))
+def test_a_campaign_draws_disturbances_that_fit(dbc: Dbc, seed: int) -> None:
+    bus, heard = fd_bus(seed)
+    RestBus(bus, dbc, phases_ms={"PackStatus": 0})
+    campaign = Campaign(
+        faults=(20, 20), enabled=("can/vehicle/*.*",), begin_ns=(0, 400 * MS), duration_ns=(0, 100 * MS)
+    )
+
+    plan = bus.world.faults.propose(draw_plan(bus.world, campaign))
+    bus.world.run_for(500 * MS)
+
+    assert len(plan.entries) == len(bus.world.faults.fired) == 20
+    assert {entry.kind for entry in plan.entries} <= {"value", "freeze", "random", "offset"}
+    assert len(heard.of("PackStatus")) == 50
