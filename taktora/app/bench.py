@@ -22,14 +22,15 @@ class CanBacking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     ``replay`` is a log in any format python-can reads, relative to the bench file; ``replay_channel`` picks one
     channel of a log with several. ``acknowledge`` puts a listener on a simulated bus that acknowledges what no other
-    node does: an application that is alone on its bus is heard. ``interface`` names a network interface and excludes
-    all others.
+    node does: an application that is alone on its bus is heard. ``restbus`` sends what the other nodes of the bus's DBC
+    send; its keys are those of docs/simulated-can.md. ``interface`` names a network interface and excludes all others.
     """
 
     simulated: bool = False
     acknowledge: Annotated[bool, msgspec.Meta(description="a simulated listener acknowledges every frame")] = False
     replay: Annotated[str, msgspec.Meta(description="recorded log, relative to this file")] | None = None
     replay_channel: str | None = None
+    restbus: Annotated[dict[str, Any], msgspec.Meta(description="the rest of the bus, from its DBC")] | None = None
     interface: Annotated[str, msgspec.Meta(description="network interface, e.g. can0")] | None = None
 
 
@@ -126,9 +127,12 @@ def load_bench(path: Path, machine: Machine | None = None) -> Bench:
 
 
 def _check_can(path: Path, name: str, backing: CanBacking) -> None:
-    is_simulated = backing.simulated or backing.acknowledge or backing.replay is not None
+    is_simulated = backing.simulated or backing.acknowledge or backing.replay is not None or backing.restbus is not None
     if backing.interface is not None and is_simulated:
         msg = f"{path}: [can.{name}] names interface {backing.interface!r} and is simulated too; keep one of both"
+        raise ConfigurationError(msg)
+    if backing.replay is not None and backing.restbus is not None:
+        msg = f"{path}: [can.{name}] has a replay and a restbus, which would send the same messages; keep one of both"
         raise ConfigurationError(msg)
     if backing.replay is not None and (fault := fault_of(path.parent / backing.replay)):
         msg = f"{path}: can.{name}.replay names {backing.replay!r}; {path.parent / backing.replay}: {fault}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taktora.can.interface import CanInterface
 from taktora.errors import ConfigurationError
@@ -32,6 +32,9 @@ class CanRequest:
         replay: Recording to put on a simulated bus.
         replay_channel: Channel of the recording to take; None takes all.
         sends: Identifiers ``(can_id, is_extended)`` that the application sends itself.
+        dbc: DBC file of the bus.
+        restbus: Settings of the rest-bus on a simulated bus; None is none.
+        restbus_place: Where they stand, for messages.
         senders: Identifiers by sending node, from the DBC: fault targets of a replay.
         signals: Where signals are, by ``Message.Signal``, from the DBC, so that faults can name them: identifier, is it
             extended, start bit as in a DBC, length in bits, is it Motorola.
@@ -47,6 +50,9 @@ class CanRequest:
     acknowledge: bool = False
     replay: Path | None = None
     replay_channel: str | None = None
+    dbc: Path | None = None
+    restbus: Mapping[str, Any] | None = None
+    restbus_place: str = ""
     sends: tuple[tuple[int, bool], ...] = ()
     senders: Mapping[str, tuple[tuple[int, bool], ...]] = field(default_factory=dict)
     signals: Mapping[str, tuple[int, bool, int, int, bool]] = field(default_factory=dict)
@@ -62,7 +68,7 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     from taktora.can.linkinfo import misfit, read_link
     from taktora.can.socketcan import SocketCanInterface
 
-    if request.simulated or request.acknowledge or request.replay is not None:
+    if request.simulated or request.acknowledge or request.replay is not None or request.restbus is not None:
         msg = f"CAN bus {request.bus!r} is simulated by the bench file, this run is on the wall clock: use --world sim"
         raise ConfigurationError(f'{msg}, or name an interface: [can.{request.bus}] interface = "can0"')
     name = request.interface or request.machine_interface

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from taktora.can.interface import CanInterface
 from taktora.errors import ConfigurationError
 from taktora_sim.can.bus import SimulatedCanBus
 from taktora_sim.can.fault_signals import CanDatabases
 from taktora_sim.can.replay import CanReplay
+from taktora_sim.can.restbus import RestBus
+from taktora_sim.can.restbus_settings import restbus_from_settings
 
 if TYPE_CHECKING:
     from taktora.can.backend import CanRequest
@@ -35,16 +38,19 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     world.part(CanDatabases).add(request.bus, request.signals)
     if request.replay is not None:
         can.replays[request.bus] = _replay(bus, request)
+    if request.restbus is not None:
+        can.restbuses[request.bus] = _restbus(bus, request, request.restbus)
     return bus.node(request.node).interface(request.bus[:15])
 
 
 class SimulatedCan:
-    """The CAN buses of one world, and the recordings replayed on them, by resource name."""
+    """The CAN buses of one world, and the recordings and rest-buses on them, by resource name."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.buses: dict[str, SimulatedCanBus] = {}
         self.replays: dict[str, CanReplay] = {}
+        self.restbuses: dict[str, RestBus] = {}
         world.faults.hints.append(self._hint)
 
     @classmethod
@@ -104,6 +110,15 @@ def bus_of(world: World, name: str) -> SimulatedCanBus:
         msg = f"this world has no CAN bus {name!r}; it has {', '.join(buses) or 'none'}; bind the App first"
         raise ConfigurationError(msg)
     return buses[name]
+
+
+# req: REQ_8208
+def _restbus(bus: SimulatedCanBus, request: CanRequest, settings: Mapping[str, Any]) -> RestBus:
+    """Put the rest-bus on the bus; what the application sends itself is left out of it."""
+    if request.dbc is None:
+        msg = f"{request.restbus_place}: CAN bus {request.bus!r} has no DBC to take messages from"
+        raise ConfigurationError(f"{msg}; write 'dbc:' into the machine file")
+    return restbus_from_settings(bus, request.dbc, settings, exclude_ids=request.sends, where=request.restbus_place)
 
 
 def _replay(bus: SimulatedCanBus, request: CanRequest) -> CanReplay:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from taktora.app import App
+from taktora.app import App, Bench, CanBacking
 from taktora.can import CanConnector, CanFdFlags, CanFrameKind
 from taktora.errors import ConfigurationError
+from taktora_sim.can.backend import bus_of
 from taktora_sim.world import World
 
 _DBC = """VERSION ""
@@ -20,6 +21,11 @@ BO_ 1024 Track: 22 Radar
 
 BO_ 257 Speed: 8 Radar
  SG_ Value : 0|16@1+ (0.1,0) [0|6000] "m/s" Fusion
+
+BA_DEF_ BO_ "GenMsgCycleTime" INT 0 10000;
+BA_DEF_DEF_ "GenMsgCycleTime" 0;
+BA_ "GenMsgCycleTime" BO_ 1024 20;
+BA_ "GenMsgCycleTime" BO_ 257 10;
 """
 
 
@@ -65,3 +71,33 @@ def test_the_kind_of_a_channel_follows_from_the_dbc(tmp_path: Path) -> None:
             (CanFrameKind.FD, CanFdFlags.BRS),
             (CanFrameKind.CLASSICAL, CanFdFlags.NONE),
         ]
+
+
+def _spoken(folder: Path, restbus: dict[str, object], *, sends_track: bool = False) -> list[tuple[str, int]]:
+    """Return the frames of 100 ms on a bus with an application that listens, each as (node, identifier)."""
+    app = App("fusion", _machine(folder, "{dbc: radar.dbc, data_bitrate: 2000000}"))
+    app.can("front").reader("Speed")
+    if sends_track:
+        app.can("front").writer("Track")
+    bench = Bench(can={"front": CanBacking(restbus=restbus)})
+    spoken = []
+    with World(1) as world, app.bind(world.runtime, bench=bench) as bound:
+        bus_of(world, "front").observe(lambda done: spoken.append((done.node, done.frame.can_id)))
+        bound.start()
+        world.run_for(100_000_000)
+    return spoken
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_a_bench_puts_the_rest_of_the_bus_on_it_and_leaves_out_what_the_application_sends(tmp_path: Path) -> None:
+    spoken = _spoken(tmp_path, {})
+
+    assert {node for node, _can_id in spoken} == {"Radar"}
+    assert [spoken.count(("Radar", can_id)) for can_id in (0x400, 0x101)] == [5, 10]
+    assert {can_id for _node, can_id in _spoken(tmp_path, {}, sends_track=True)} == {0x101}
+
+
+@pytest.mark.verifies("REQ_8208", "REQ_8510")
+def test_a_wrong_restbus_of_a_bench_is_told_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^\[can\.front\.restbus\] of the bench file: .*'Trakc'"):
+        _spoken(tmp_path, {"cycle_times_ms": {"Trakc": 20}})

@@ -234,6 +234,7 @@ def test_an_unknown_bus_is_answered_with_the_nearest() -> None:
             r"can.vehicle: .*unknown field `simulate` \(did you mean simulated\?\)",
             id="unknown-field",
         ),
+        pytest.param('[can.vehicle]\ninterface = "can0"\n[can.vehicle.restbus]\n', "keep one of both", id="restbus"),
         pytest.param('[can.vehicle]\nacknowledge = true\ninterface = "can0"\n', "keep one of both", id="listener"),
         pytest.param('[can.vehicle]\ninterface = "a/b"\n', "interface name 'a/b' has '/' at position 1", id="name"),
         pytest.param("[can.vehicle\n", "line 1", id="syntax"),
