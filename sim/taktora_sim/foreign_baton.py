@@ -13,19 +13,19 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from taktora_sim.foreign import POLL_NS, POLLS, ForeignDeadlock, ForeignError
+from taktora_sim.foreign_member import Ended, Member, Nudge, Started, Wait, to_ns
 from taktora_sim.foreign_places import report_of, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taktora_sim.foreign_locks import BatonLock
     from taktora_sim.world import World
 
-__all__ = ["THREADS", "Baton", "Ended", "Member", "Nudge", "Wait"]
+__all__ = ["THREADS", "Baton"]
 
 THREADS: Final = 1_000
 """How many foreign threads may be alive at a time."""
@@ -33,98 +33,14 @@ THREADS: Final = 1_000
 _REFUSALS: Final = 50
 """How often a thread may catch what ends it and wait again."""
 
+_STALE: Final = 64
+"""How many deadlines without a wait are kept, besides four a thread."""
+
+_NAP_S: Final = 0.2
+"""Longest real time for which the main thread hears nothing of a signal."""
+
 _TAIL_S: Final = 5.0
 """Longest real time for the few instructions of the interpreter after a thread's last line."""
-
-
-class Ended(BaseException):
-    """Ends a foreign thread where it waits; not an error."""
-
-
-class Nudge(BaseException):
-    """Ends the stepping of the World for a moment, because the main thread has something to do."""
-
-
-class Wait:
-    """One wait of one thread.
-
-    Args:
-        member: Who waits.
-        ready: Asked whether the wait is over; None where somebody calls :meth:`Baton.wake`.
-        deadline_ns: When it is over in any case; None is never.
-        lock: The lock waited for.
-        may_fail: Give up, in place of an error, once nothing is left to do.
-    """
-
-    __slots__ = ("deadline_ns", "error", "is_over", "lock", "may_fail", "member", "outcome", "ready", "serial")
-
-    def __init__(
-        self,
-        member: Member,
-        ready: Callable[[], bool] | None = None,
-        deadline_ns: int | None = None,
-        *,
-        lock: BatonLock | None = None,
-        may_fail: bool = False,
-    ) -> None:
-        self.member = member
-        self.ready = ready
-        self.deadline_ns = deadline_ns
-        self.lock = lock
-        self.may_fail = may_fail
-        self.serial = 0
-        self.is_over = False
-        self.outcome = False
-        self.error: BaseException | None = None
-
-
-class Member:
-    """One thread under the baton."""
-
-    def __init__(self, thread: threading.Thread) -> None:
-        self.thread = thread
-        self.name = thread.name
-        self.ident = 0
-        self.gate = _closed_lock()
-        self.arrived = _closed_lock()
-        self.left = _closed_lock()
-        self.wait: Wait | None = None
-        self.error: BaseException | None = None
-        self.polls = 0
-        self.refusals = 0
-        self.is_ending = False
-        self.is_done = False
-        self.is_revoked = False
-
-
-def _closed_lock() -> _thread.LockType:
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    return lock
-
-
-class _Started:
-    """What a thread tells its starter by, in the few real instructions before it comes to the baton."""
-
-    def __init__(self) -> None:
-        self._lock = _closed_lock()
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        if not self._is_set:
-            self._is_set = True
-            self._lock.release()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._lock.acquire(timeout=-1 if timeout is None else timeout):
-            self._lock.release()
-        return self._is_set
-
-    def _at_fork_reinit(self) -> None:
-        self.__init__()  # type: ignore[misc]  # what threading.Event does in a forked process
 
 
 # req: REQ_8203, REQ_8001
@@ -299,6 +215,13 @@ class Baton:
             self._asking.append(wait)
         if wait.deadline_ns is not None:
             heappush(self._deadlines, (wait.deadline_ns, wait.serial, wait))
+            if len(self._deadlines) > 4 * len(self.members) + _STALE:
+                self._forget_stale()
+
+    def _forget_stale(self) -> None:
+        """Drop the deadlines of waits that were over before them."""
+        self._deadlines = [entry for entry in self._deadlines if not entry[2].is_over]
+        heapify(self._deadlines)
 
     def _withdraw(self, wait: Wait) -> None:
         wait.is_over = True
@@ -408,9 +331,11 @@ class Baton:
 
     def _park(self, me: Member) -> None:
         """Wait, really, until the baton comes; an exception of a signal handler waits for it too."""
+        # The main thread looks up now and then: a signal that comes just before it falls asleep does not wake it.
+        nap_s = _NAP_S if me is self.main else -1
         while self.holder is not me:
             try:
-                me.gate.acquire()
+                me.gate.acquire(timeout=nap_s)
             except BaseException as error:  # raised by a handler that was not deferred
                 me.error = me.error or error
 
@@ -435,7 +360,7 @@ class Baton:
     def _start_member(self, thread: threading.Thread) -> None:
         member = Member(thread)
         own_run = thread.__dict__.get("run")
-        thread._started = _Started()  # type: ignore[attr-defined]  # noqa: SLF001 - one that needs no baton
+        thread._started = Started()  # type: ignore[attr-defined]  # noqa: SLF001 - one that needs no baton
         thread.__dict__["_foreign_member"] = member
         thread.__dict__["run"] = partial(self._run_member, member, thread.run, own_run)
         try:
@@ -577,11 +502,6 @@ class Baton:
             self._give(member)
             member.left.acquire(timeout=_TAIL_S)
         self.holder = self.main
-
-
-def to_ns(seconds: float) -> int:
-    """Return a timeout in ns; what is above 0 stays so, or a loop that waits for the rest would never end."""
-    return max(1, round(seconds * 1e9)) if seconds > 0 else 0
 
 
 def _always() -> bool:

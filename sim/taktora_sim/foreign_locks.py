@@ -11,7 +11,8 @@ from collections import deque
 from typing import Any, Self
 
 from taktora_sim.foreign import ForeignError
-from taktora_sim.foreign_baton import Baton, Wait, to_ns
+from taktora_sim.foreign_baton import Baton
+from taktora_sim.foreign_member import Wait, to_ns
 
 __all__ = ["BatonLock", "BatonRLock", "SignalLock", "active", "set_active"]
 

@@ -25,8 +25,9 @@ from types import FunctionType, ModuleType
 from typing import Any, Final, Self
 
 from taktora_sim.escapes import Scope, ScopeMap
-from taktora_sim.foreign_baton import Baton, to_ns
+from taktora_sim.foreign_baton import Baton
 from taktora_sim.foreign_locks import BatonLock, BatonRLock, SignalLock, set_active
+from taktora_sim.foreign_member import to_ns
 from taktora_sim.redirect import virtual_names
 from taktora_sim.standins import look_alike
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from taktora_sim.foreign_baton import Member
+    from taktora_sim.foreign_member import Member
 
 __all__ = ["frame_of", "place_of", "report_of", "stack_of"]
 

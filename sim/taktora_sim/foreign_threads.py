@@ -28,8 +28,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from taktora_sim.foreign import ForeignError, ForeignThreadsLeft, as_current
-from taktora_sim.foreign_baton import Baton, Member, Nudge
+from taktora_sim.foreign_baton import Baton
 from taktora_sim.foreign_locks import active
+from taktora_sim.foreign_member import Member, Nudge
 from taktora_sim.foreign_patches import PACKAGES, Patches
 from taktora_sim.foreign_places import place_of
 from taktora_sim.foreign_watch import DeferredSignals, StuckWatch

@@ -11,7 +11,8 @@ from types import FrameType
 from typing import Any, Final, Self
 
 from taktora_sim.foreign import ForeignStuck
-from taktora_sim.foreign_baton import Baton, Ended, Member, Nudge
+from taktora_sim.foreign_baton import Baton
+from taktora_sim.foreign_member import Ended, Member, Nudge
 from taktora_sim.foreign_places import frame_of, place_of, report_of
 from taktora_sim.pace import Pace
 

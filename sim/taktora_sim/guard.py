@@ -16,6 +16,9 @@ third party; an editable install does not. Three ways of watching:
 In every mode but ``off`` the global generator of ``random`` is seeded for the run and gets its state back afterwards,
 so that third parties that draw from it repeat; once the project has called ``random.seed`` it may draw from it too.
 
+Inside ``world.foreign_threads()`` foreign programs may do what they like with time and threads, which are virtual
+there; items and models that the World steps meanwhile are watched as ever.
+
 What no way of watching sees: calls from C code (``map(time.time, ...)``, ``sorted(key=...)``), what a third-party
 library or an extension module does inside, waiting on locks, events and sockets, the order of sets, ``hash(str)`` and
 ``id``, and the host's files, environment and locale. The meta-test and ``taktora sim diff`` are for those.

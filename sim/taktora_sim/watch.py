@@ -80,6 +80,8 @@ def _find_rule(called: Any, first: Any, missing: object) -> Rule | None:
     elif kind is functools.partial:
         called = called.func
     rules = _RULES_BY_ID.get(id(called))
+    if rules is None and kind is FunctionType:  # a replacement of world.foreign_threads() is what it stands for
+        rules = _RULES_BY_ID.get(id(getattr(called, "__wrapped__", None)))
     if rules is None:
         return _find_clock_method(called) if kind is BuiltinMethodType else None
     owner = called.__self__ if kind is BuiltinMethodType else first

@@ -14,6 +14,7 @@ from taktora_sim.scenario import load_scenario
 from tests.sim.fresh import ROOT, hash_of, run_fresh
 from tests.sim.test_determinism import python  # noqa: F401 - a fixture
 
+PLANTED = str(ROOT / "tests" / "sim" / "scenarios" / "planted.py")
 FOREIGN = str(ROOT / "tests" / "sim" / "scenarios" / "foreign.py")
 
 pytestmark = pytest.mark.verifies("REQ_8203", "REQ_8002")
@@ -45,6 +46,24 @@ def test_fresh_processes_with_other_hash_seeds_give_the_same_hash(tmp_path: Path
 @pytest.mark.verifies("REQ_8006")
 def test_the_guard_changes_nothing(mode: GuardMode, watching: str) -> None:
     assert here(mode, watching=watching) == here("off")
+
+
+def test_a_run_that_ends_in_the_midst_of_threads_repeats() -> None:
+    runs = [run_fresh("run", FOREIGN, "--for", "20ms", hash_seed=seed) for seed in ("1", "2")]
+
+    assert len({hash_of(run) for run in runs}) == 1
+    assert "the time asked for is up" in runs[0].stdout
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13"])
+@pytest.mark.verifies("REQ_8006")
+def test_an_item_that_reads_the_clock_beside_threads_is_caught(python: str) -> None:  # noqa: F811
+    done = run_fresh("run", f"{PLANTED}:beside_threads", python=python)
+
+    number = next(at for at, line in enumerate(Path(PLANTED).read_text().splitlines(), 1) if "call_at(1_000" in line)
+    assert done.returncode == 1
+    assert f"{PLANTED}:{number}: time.time() in a simulated run" in done.stdout + done.stderr
 
 
 def test_threads_that_race_for_the_processor_change_nothing() -> None:

@@ -417,6 +417,34 @@ def test_a_second_interrupt_ends_a_thread_that_does_not_let_the_main_thread_in()
     assert done.stdout.split() == ["interrupted", "1"]
 
 
+_STUBBORN = """
+import threading, time
+from taktora_sim.foreign import ForeignThreadsLeft
+from taktora_sim.world import World
+
+def cling():
+    while True:
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass
+
+try:
+    with World() as world, world.foreign_threads():
+        threading.Thread(target=cling, name="ivy", daemon=True).start()
+        time.sleep(1)
+except ForeignThreadsLeft as error:
+    print(error)
+"""
+
+
+def test_a_thread_that_will_not_end_is_told() -> None:
+    done = run_fresh(command=_STUBBORN)
+
+    assert done.returncode == 0, done.stderr
+    assert "'ivy' (which catches what ends it)" in done.stdout
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="not run: there are no timers of the system here")
 def test_a_timer_of_a_test_runner_ends_the_block() -> None:
     done = run_fresh(command=_IN_A_TEST)

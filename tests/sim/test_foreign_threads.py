@@ -574,6 +574,62 @@ def test_blocks_are_not_nested_and_need_an_open_world(world: World) -> None:
         pass
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_the_block_itself_comes_first_and_notes_the_threads(world: World) -> None:
+    ends: list[str] = []
+
+    def fail() -> None:
+        raise LookupError("worker")
+
+    def serve() -> None:
+        try:
+            time.sleep(100)
+        finally:
+            ends.append("served")
+
+    def program() -> None:
+        threading.Thread(target=fail, name="worker").start()
+        threading.Thread(target=serve).start()
+        time.sleep(1)
+        raise ValueError("main")
+
+    with pytest.raises(ValueError, match="main") as caught, world.foreign_threads():
+        program()
+
+    assert caught.value.__notes__ == ["foreign thread 'worker' had failed: LookupError: worker"]
+    assert ends == ["served"]
+
+
+def test_a_pool_that_nobody_shuts_down_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    pools: list[ThreadPoolExecutor] = []
+
+    def program() -> None:
+        pools.append(ThreadPoolExecutor())
+        assert pools[0].submit(int, "3").result() == 3
+
+    with pytest.raises(ForeignThreadsLeft, match="'ThreadPoolExecutor-0_0' at "), world.foreign_threads():
+        program()
+
+    pools[0].shutdown()
+    assert len(caplog.records) == 1  # the pool's own word about a worker that was ended
+
+
+def test_deadlines_of_waits_that_are_over_are_forgotten(world: World) -> None:
+    ready: list[int] = []
+
+    def tick() -> None:
+        ready.append(1)
+        world.call_after(1000, tick)
+
+    world.call_soon(tick)
+    with world.foreign_threads():
+        for _ in range(1000):
+            ready.clear()
+            assert world.foreign.block(lambda: bool(ready), 10 * S)
+        assert world.baton is not None
+        assert len(world.baton._deadlines) < 100
+
+
 def test_the_number_of_threads_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_baton, "THREADS", 3)
     with world.foreign_threads():

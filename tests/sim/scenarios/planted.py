@@ -55,6 +55,15 @@ def thread(world: World) -> None:
         worker.join()
 
 
+def beside_threads(world: World) -> None:
+    """Read the clock in an item while a foreign program runs, which may read it."""
+    world.call_at(1_000_000, lambda: time.time())
+    with world.foreign_threads():
+        worker = threading.Thread(target=lambda: time.sleep(time.time() - time.time() + 0.005))
+        worker.start()
+        worker.join()
+
+
 def _after_a_while(count: list[int]) -> bytes:
     stop_at = time.monotonic() + 0.002
     while time.monotonic() < stop_at:
