@@ -18,6 +18,7 @@ from typing import Any
 
 from taktora.can.interface import CanFilter, CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError, TaktoraError
+from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.python_can_periodic import PeriodicSending
 from taktora_sim.can.python_can_port import CanPort, Wish, error_code
 from taktora_sim.can.python_can_wire import (
@@ -31,6 +32,7 @@ from taktora_sim.can.python_can_wire import (
     unpack_frame,
     unpack_send,
 )
+from taktora_sim.control import ControlChannel
 from taktora_sim.wallclock import WallClock
 from taktora_sim.world import Timer, World
 
@@ -82,6 +84,29 @@ class CanServer:
             self._clock.advance()
             for key, events in ready:
                 key.data(events)
+
+    def control_by(self, control: ControlChannel) -> None:
+        """Serve a control channel as well; its end is not this server's, see :meth:`run`."""
+        self._selector.register(control, selectors.EVENT_READ, lambda _events: control.take())
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the state of the bus and of its nodes, as a control channel shows it."""
+        bus = SimulatedCan.of(self.world).buses.get(self.channel)
+        if bus is None:
+            return {"programs": 0, "frames": 0, "nodes": []}
+        nodes = [
+            {
+                "name": node.name,
+                "up": node.is_up,
+                "state": node.controller.state.name,
+                "tec": node.controller.tec,
+                "rec": node.controller.rec,
+                "sent": node.sent,
+                "queued": node.queued,
+            }
+            for node in bus.nodes
+        ]
+        return {"programs": len(self.clients), "frames": bus.frames, "load": bus.load(), "nodes": nodes}
 
     def accept(self, _events: int = 0) -> bool:
         """Take the connections that wait; whether there was one."""

@@ -1,13 +1,15 @@
 """Serves a simulated CAN bus to foreign programs in real time.
 
-``python -m taktora_sim.can.serve --channel vcan7 [--bitrate N] [--fd] [--data-bitrate N] [--replay FILE [--loop]]
-[--record FILE] [--seed N] [--plan FILE]``
+``python -m taktora_sim.can.serve --channel vcan7 [--bitrate N] [--fd] [--data-bitrate N] [--dbc FILE [--exclude NAME]
+...] [--replay FILE [--loop]] [--record FILE] [--seed N] [--plan FILE] [--control]``
 
 Programs of the same user on this machine open it by ``can.Bus(interface="taktora_sim", channel="vcan7")``. The server
 runs until it is interrupted. Without one, the first program to open a channel starts a server of its own
 (``--background``), which ends 5 s after the last program has gone.
 
-A recording given by ``--replay`` starts when the first program has opened the bus.
+A recording given by ``--replay`` starts when the first program has opened the bus; the rest-bus of ``--dbc`` and a
+fault plan at once. With ``--control`` (POSIX) standard input and output are a control channel for faults and
+snapshots, see :mod:`taktora_sim.control`; the end of standard input ends the server then.
 """
 
 from __future__ import annotations
@@ -21,10 +23,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taktora.can.routing import CanIface
 from taktora.errors import ConfigurationError, TaktoraError
 from taktora_sim.can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
+
+if TYPE_CHECKING:
+    from taktora_sim.can.python_can_server import CanServer
+    from taktora_sim.control import ControlChannel
+    from taktora_sim.world import World
 
 __all__ = ["main", "run"]
 
@@ -85,6 +93,7 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     world.item_limit_s = None
     _build(world, wanted)
     server = CanServer(world, wanted.channel)
+    control = _control(server) if wanted.control else None
     stack.callback(server.close)
     if wanted.replay is not None:
         server.on_client = _Replay(world, wanted)
@@ -95,9 +104,22 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     publish()
     if wanted.background:
         server.run(lambda: server.empty_for_s > _LINGER_S and _has_withdrawn(server.accept, folder, publish))
+    elif control is not None:
+        control.announce(channel=wanted.channel)
+        server.run(lambda: control.has_ended)
     else:
         print(f"serving CAN channel {wanted.channel}; Ctrl-C ends it", flush=True)  # noqa: T201 - the command's output
         server.run(lambda: False)
+
+
+def _control(server: CanServer) -> ControlChannel:
+    from taktora_sim.control import ControlChannel
+
+    if os.name != "posix":
+        raise ConfigurationError("--control needs POSIX: elsewhere standard input cannot be waited for; use --plan")
+    control = ControlChannel(server.world, sys.stdin.fileno(), sys.stdout.fileno(), server.snapshot)
+    server.control_by(control)
+    return control
 
 
 class _Publisher:
@@ -122,7 +144,7 @@ def _has_withdrawn(accept: Callable[[], bool], folder: RuntimeFolder, publish: _
 class _Replay:
     """Starts the recording with the first program."""
 
-    def __init__(self, world: object, wanted: argparse.Namespace) -> None:
+    def __init__(self, world: World, wanted: argparse.Namespace) -> None:
         self._world = world
         self._wanted = wanted
         self._has_begun = False
@@ -133,26 +155,27 @@ class _Replay:
         self._has_begun = True
         from taktora_sim.can.backend import bus_of
         from taktora_sim.can.replay import CanReplay
-        from taktora_sim.world import World
 
-        assert isinstance(self._world, World)
         CanReplay(bus_of(self._world, self._wanted.channel), self._wanted.replay, loop=self._wanted.loop)
 
 
-def _build(world: object, wanted: argparse.Namespace) -> None:
+def _build(world: World, wanted: argparse.Namespace) -> None:
     """Make the bus where the command says what it is; else the first program does."""
     from taktora_sim.can.logfile import CanLog
     from taktora_sim.can.python_can_port import Wish, open_bus
     from taktora_sim.can.recording import CanRecording
-    from taktora_sim.world import World
 
-    assert isinstance(world, World)
     wish = Wish(wanted.channel, wanted.bitrate, wanted.data_bitrate, wanted.fd, acknowledge=wanted.acknowledge)
     if wanted.background:
         return
     bus = open_bus(world, wish)
     if wanted.record is not None:
         CanRecording(bus, wanted.record)
+    if wanted.dbc is not None:
+        from taktora.codec.dbc import load_dbc
+        from taktora_sim.can.restbus import RestBus
+
+        RestBus(bus, load_dbc(wanted.dbc), exclude=wanted.exclude)
     if wanted.replay is not None:
         CanLog(wanted.replay)  # refused now, not when the first program comes
 
@@ -186,11 +209,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a frame that no node "
         "acknowledges is repeated for ever, as on a wire; else an invisible listener acknowledges it",
     )
+    parser.add_argument("--dbc", type=Path, help="send what the nodes of this DBC send, with its cycle times")
+    parser.add_argument("--exclude", action="append", default=[], metavar="NAME", help="node or message to leave out")
     parser.add_argument("--replay", type=Path, help="candump log or ASC file, from the first program's coming on")
     parser.add_argument("--loop", action="store_true", help="replay it for ever")
     parser.add_argument("--record", type=Path, help="candump log (.log) or ASC file (.asc) to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the World")
     parser.add_argument("--plan", type=Path, help="fault plan; times count from the start")
+    parser.add_argument("--control", action="store_true", help="take faults by JSON lines on standard input (POSIX)")
     parser.add_argument("--background", action="store_true", help="end 5 s after the last program has gone")
     return parser.parse_args(arguments)
 

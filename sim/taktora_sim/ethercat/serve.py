@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
 import selectors
 import signal
 import socket
@@ -32,6 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taktora.errors import ConfigurationError, TaktoraError
+from taktora_sim.control import ControlChannel as WorldControl
 from taktora_sim.ethercat.frame import ETHERTYPE
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.faults import FaultPlanError
@@ -179,8 +178,8 @@ class _Sending:
             return
 
 
-class ControlChannel:
-    """Reads JSON lines from one file descriptor and answers on another.
+class ControlChannel(WorldControl):
+    """The control channel of a segment; see :mod:`taktora_sim.control`.
 
     Args:
         segment: What is told and shown.
@@ -189,61 +188,12 @@ class ControlChannel:
     """
 
     def __init__(self, segment: SimulatedSegment, reads: int, writes: int) -> None:
-        self.has_ended = False
+        super().__init__(segment.world, reads, writes, self._show)
         self._segment = segment
-        self._reads = reads
-        self._writes = writes
-        self._rest = b""
-        self._ends: list[Callable[[], None]] = []
 
-    def fileno(self) -> int:
-        return self._reads
-
-    def announce(self, **facts: object) -> None:
-        """Say that frames are answered from now on."""
-        self._say({"ready": True, **facts})
-
-    def take(self) -> None:
-        """Read what is there and answer each whole line."""
-        data = os.read(self._reads, 65536)
-        if not data:
-            self.has_ended = True
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                self._say(self._answer(line))
-
-    def _answer(self, line: bytes) -> dict[str, object]:
-        try:
-            request = json.loads(line)
-            return {"ok": True, **self._do(request)}
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, TaktoraError, FaultPlanError) as error:
-            return {"ok": False, "error": f"{type(error).__name__}: {error}"}
-
-    def _do(self, request: dict[str, Any]) -> dict[str, object]:
-        what = request["do"]
-        if what == "snapshot":
-            devices = [device.snapshot() for device in self._segment.subdevices]
-            return {"now_ns": self._segment.world.now_ns(), "frames": self._segment.frames, "subdevices": devices}
-        if what == "inject":
-            board = self._segment.world.faults
-            parameters = request.get("parameters") or {}
-            self._ends.append(board.inject(request["target"], request["kind"], request.get("duration_ns"), parameters))
-            return {"fault": len(self._ends)}
-        if what == "end":
-            if not 0 < request["fault"] <= len(self._ends):
-                raise ValueError(f"no fault {request['fault']}; {len(self._ends)} have been injected")
-            self._ends[request["fault"] - 1]()
-            return {}
-        if what == "quit":
-            self.has_ended = True
-            return {}
-        raise ValueError(f"unknown request {what!r}; valid: snapshot, inject, end, quit")
-
-    def _say(self, answer: dict[str, object]) -> None:
-        data = json.dumps(answer).encode() + b"\n"
-        while data:
-            data = data[os.write(self._writes, data) :]
+    def _show(self) -> dict[str, object]:
+        devices = [device.snapshot() for device in self._segment.subdevices]
+        return {"frames": self._segment.frames, "subdevices": devices}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

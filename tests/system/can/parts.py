@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from taktora_sim.can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
 from tests.patience import PATIENCE_S
@@ -43,23 +44,25 @@ def kill(pid: int) -> None:
 
 
 @contextmanager
-def started(arguments: Sequence[str], **more: object) -> Iterator[subprocess.Popen[str]]:
+def started(arguments: Sequence[str], **more: Any) -> Iterator[subprocess.Popen[str]]:
     """Run this Python with ``arguments`` while the block lasts."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=more.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **more,  # type: ignore[call-overload]
+        **more,
     )
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
-        with suppress(ValueError):
-            process.communicate(timeout=PATIENCE_S)
+        process.wait(PATIENCE_S)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def program(code: str) -> list[str]:

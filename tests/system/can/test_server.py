@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 import can
 import pytest
@@ -260,6 +262,56 @@ class TestCommand:
         assert found[0] is not None
         assert found[2] is not None
         assert found[2].timestamp - found[0].timestamp == pytest.approx(2.0, abs=0.01)
+
+    def test_it_sends_the_rest_of_a_bus_from_a_dbc(self, channel: str, tmp_path: Path) -> None:
+        dbc = tmp_path / "vehicle.dbc"
+        text = (Path(__file__).parent / "vehicle.dbc").read_text()
+        cycle = 'BA_DEF_ BO_ "GenMsgCycleTime" INT 0 10000;\nBA_DEF_DEF_ "GenMsgCycleTime" 20;\n'
+        dbc.write_text(text.replace("VAL_ 256", cycle + "VAL_ 256"))
+        command = ["-m", "taktora_sim.can.serve", "--channel", channel, "--dbc", str(dbc), "--exclude", "Dash"]
+        with started(command) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("serving")
+            with _open(channel) as bus:
+                found = [bus.recv(PATIENCE_S) for _ in range(3)]
+
+        assert [message and message.arbitration_id for message in found] == [0x100] * 3
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="not run: the control channel needs POSIX")
+    def test_its_parent_injects_faults_by_the_control_channel(self, channel: str) -> None:
+        command = ["-m", "taktora_sim.can.serve", "--channel", channel, "--control"]
+        with started(command, stdin=subprocess.PIPE) as server:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            assert json.loads(server.stdout.readline()) == {"ready": True, "channel": channel}
+
+            def ask(**request: object) -> dict[str, Any]:
+                assert server.stdin is not None
+                assert server.stdout is not None
+                print(json.dumps(request), file=server.stdin, flush=True)
+                answer: dict[str, Any] = json.loads(server.stdout.readline())
+                return answer
+
+            with (
+                can.Bus(interface="taktora_sim", channel=channel, node="tool", ignore_config=True) as tool,
+                _open(channel) as other,
+            ):
+                silence = ask(do="inject", target=f"can/{channel}/tool", kind="silence")
+                tool.send(_message(1))
+                assert other.recv(0.2) is None
+                ask(do="end", fault=silence["fault"])
+                tool.send(_message(2))
+                after = other.recv(PATIENCE_S)
+                shown = ask(do="snapshot")
+            assert ask(do="snapshot", more=1)["ok"]
+            assert not ask(do="dance")["ok"]
+            server.stdin.close()
+            assert server.wait(PATIENCE_S) == 0
+
+        assert after is not None
+        assert after.arbitration_id == 2
+        assert [shown["nodes"][0][key] for key in ("name", "state", "sent")] == ["tool", "ERROR_ACTIVE", 1]
+        assert shown["programs"] == 2
 
     def test_a_channel_that_is_served_is_not_served_twice(
         self, bus: can.BusABC, channel: str, capsys: pytest.CaptureFixture[str]
