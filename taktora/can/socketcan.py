@@ -243,8 +243,10 @@ class SocketCanInterface:
             listener.on_state(CanIfaceState.DOWN, _cause_of(reception.error))
 
     def _tell_error(self, frame: CanErrorFrame, listener: CanInterfaceListener) -> None:
-        if CanErrorClass.BUS_OFF in frame.classes:
+        if self._state is CanIfaceState.ACTIVE and CanErrorClass.BUS_OFF in frame.classes:
             self._state = CanIfaceState.BUS_OFF
+        elif self._state is CanIfaceState.BUS_OFF and CanErrorClass.RESTARTED in frame.classes:
+            self._state = CanIfaceState.ACTIVE  # it was never closed, and its controller sends again
         listener.on_error_frame(frame)
 
     # req: REQ_0296
