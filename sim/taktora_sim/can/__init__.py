@@ -14,6 +14,7 @@ from taktora_sim.can.replay import CanReplay
 from taktora_sim.can.restbus import RestBus
 from taktora_sim.can.restbus_settings import restbus_from_settings
 from taktora_sim.can.socket import SimulatedCanInterface
+from taktora_sim.can.socketlog import CanSocketRecording
 from taktora_sim.can.timing import arbitration_key, duration_ns, frame_bits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "CanNode",
     "CanRecording",
     "CanReplay",
+    "CanSocketRecording",
     "Checksum",
     "Constant",
     "Controller",

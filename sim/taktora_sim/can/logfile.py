@@ -377,12 +377,13 @@ def _fault_of_message(message: can.Message) -> str | None:
 
 def _frame_of(message: can.Message, suffix: str, text: str) -> CanFrame:
     can_id, extended, data = message.arbitration_id, message.is_extended_id, bytes(message.data)
-    is_fd = message.is_fd or len(data) > CLASSICAL_MAX_BYTES
-    flags = _asc_flags(text) if is_fd and suffix == ".asc" and text else _ASC_EDL
-    if is_fd and flags & _ASC_EDL:
-        # python-can takes a frame of CAN FD without data for a remote one; CAN FD has none.
+    is_fd, is_remote = message.is_fd or len(data) > CLASSICAL_MAX_BYTES, message.is_remote_frame
+    if message.is_fd and suffix == ".asc":  # python-can takes every CANFD line for CAN FD, one without data for remote
+        flags = _asc_flags(text)
+        is_fd, is_remote = bool(flags & _ASC_EDL) or len(data) > CLASSICAL_MAX_BYTES, bool(flags & _ASC_RTR)
+    if is_fd:
         return CanFrame(can_id, data, extended, fd=True, brs=message.bitrate_switch, esi=message.error_state_indicator)
-    if message.is_remote_frame or flags & _ASC_RTR:
+    if is_remote:
         code = _ASC_REMOTE.search(text) if suffix == ".asc" else None  # python-can reads no length codes a to f
         return CanFrame(can_id, b"", extended, True, int(code[1], 16) if code else message.dlc)
     return CanFrame(can_id, data, extended)

@@ -260,6 +260,22 @@ def test_asc2log_of_can_utils_reads_the_asc_file(tmp_path: Path) -> None:
     assert [line.split()[1:3] for line in done.stdout.splitlines()] == ours
 
 
+@pytest.mark.verifies("REQ_8205")
+@pytest.mark.parametrize("options", [(), ("-f",)], ids=["both kinds of lines", "CANFD lines only"])
+def test_what_log2asc_of_can_utils_makes_of_the_candump_log_is_read_alike(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    log2asc = shutil.which("log2asc")
+    if log2asc is None:
+        pytest.skip("log2asc of can-utils is not installed")
+    record(tmp_path / "a.log", _FRAMES)
+
+    command = [log2asc, *options, "-I", str(tmp_path / "a.log"), "-O", str(tmp_path / "a.asc"), "can0"]
+    subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
+
+    assert [entry.frame for entry in CanLog(tmp_path / "a.asc", on_bad="raise")] == _FRAMES
+
+
 def _packets(data: bytes) -> list[bytes]:
     found, at = [], 0
     while at < len(data):
