@@ -85,8 +85,6 @@ class Patches:
         setattr(owner, name, value)
         self._undo.append(lambda: setattr(owner, name, before))
 
-    # --- time
-
     def _clocks(self) -> Iterator[tuple[ModuleType, str, Any]]:
         world = self._baton.world
         for name in _NS_CLOCKS:
@@ -165,8 +163,6 @@ class Patches:
 
         return look_alike(real, **{name: either(name) for name in ("now", "utcnow", "today") if hasattr(real, name)})
 
-    # --- locks, threads, selectors
-
     def _locks(self) -> Iterator[tuple[ModuleType, str, Any]]:
         yield threading, "Lock", BatonLock
         yield queue, "SimpleQueue", queue._PySimpleQueue  # type: ignore[attr-defined]  # noqa: SLF001 - on a Semaphore
@@ -234,8 +230,6 @@ class Patches:
             return found
 
         return select
-
-    # --- names bound before the block
 
     def _rebind(self, values: dict[int, Any]) -> None:
         """Bind stand-ins where modules, classes and defaults hold the real thing."""
