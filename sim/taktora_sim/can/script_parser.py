@@ -11,7 +11,7 @@ One statement a line; ``#`` as a word of its own starts a comment. The statement
         errors=HEX | none                     classes of error frames that it gets; without, all
         no-fd                                 it neither sends nor gets CAN FD frames
     send SOCKET FRAME ... [x N]               frames, one after the other without waiting
-    filter SOCKET all | none | FILTER,...     other filters from here on
+    filter SOCKET all | none | FILTER,... [x N]   other filters from here on
     close SOCKET                              and "open SOCKET": as it was declared
     down NODE                                 its interface; and "up NODE"
     hold NODE                                 nothing leaves it until "release NODE"
@@ -193,17 +193,23 @@ class _Parser:
         self._add(model.Send, socket=name, frames=sent)
 
     def _frames(self, words: list[str], form: str) -> tuple[CanFrame, ...]:
-        repeats = 1
-        if len(words) > 2 and words[-2] == "x":
-            *words, _, number = words
-            if not number.isdecimal() or not 1 <= int(number) <= _REPEATS_MAX:
-                self._fail(f"'x {number}'; expected 'x' and 1 to {_REPEATS_MAX}, as in '{form}'")
-            repeats = int(number)
+        words, repeats = self._repeated(words, form)
         return tuple(parse_frame(word) for word in words) * repeats
 
+    def _repeated(self, words: list[str], form: str) -> tuple[list[str], int]:
+        """Return the words before ``x N``, and N; 1 without."""
+        if len(words) < 3 or words[-2] != "x":
+            return words, 1
+        *words, _, number = words
+        if not number.isdecimal() or not 1 <= int(number) <= _REPEATS_MAX:
+            self._fail(f"'x {number}'; expected 'x' and 1 to {_REPEATS_MAX}, as in '{form}'")
+        return words, int(number)
+
     def _filter(self, words: list[str]) -> None:
-        name, filters = self._counted(words, 2, 2, "filter SOCKET all | none | FILTER,...")
-        self._add(model.SetFilters, socket=self._known_socket(name).name, filters=_filters(filters))
+        form = "filter SOCKET all | none | FILTER,... [x N]"
+        words, repeats = self._repeated(words, form)
+        name, filters = self._counted(words, 2, 2, form)
+        self._add(model.SetFilters, socket=self._known_socket(name).name, filters=_filters(filters) * repeats)
 
     def _open(self, words: list[str]) -> None:
         (name,) = self._counted(words, 1, 1, "open SOCKET")

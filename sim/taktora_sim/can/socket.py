@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from taktora.can.filter import ACCEPT_ALL, verdict_of
+from taktora.can.filter import ACCEPT_ALL, FILTERS_MAX, verdict_of
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -109,6 +109,10 @@ class SimulatedCanInterface:
             raise
 
     def set_filters(self, filters: Sequence[CanFilter]) -> None:
+        if self._state is CanIfaceState.CLOSED:
+            return  # there is no socket; the next one starts with the kernel's accept-all
+        if len(filters) > FILTERS_MAX:
+            raise StackError(f"CAN interface {self._name!r}: {len(filters)} filters (EINVAL); give up to {FILTERS_MAX}")
         self._passes = self._verdict(filters)
 
     def on_transmit_ready(self, callback: Callable[[], None] | None) -> None:
