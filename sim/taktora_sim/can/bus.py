@@ -57,6 +57,7 @@ DATA_BITRATE_MAX = 8_000_000
 _EFF, _ID_MASK = 0x8000_0000, 0x1FFF_FFFF
 _AFTER_ALL = EventPriority(3)
 """Arbitration looks at the heads after everything else of its instant has queued its frames."""
+_SETTLED_AT_ONCE = 1024
 _new_tuple = tuple.__new__
 
 
@@ -155,6 +156,7 @@ class SimulatedCanBus:
         self._fd_needs_care = False
         self._observers: list[Callable[[BusFrame], None]] = []
         self._load = BusLoad(load_window_ns)
+        self._note_busy = self._load.note
         self._current: Transmission | None = None
         self._stale_ends: list[int] = []
         self._confinement = Confinement(self)
@@ -362,7 +364,8 @@ class SimulatedCanBus:
 
     def occupy(self, start_ns: int, free_at_ns: int, rx_id: int) -> None:
         """Count a destroyed frame as load."""
-        self._load.add(start_ns, free_at_ns, rx_id)
+        self._load.note((start_ns, free_at_ns, rx_id))
+        self._load.settle()
 
     def _open(self) -> None:
         self.is_held = False
@@ -401,15 +404,16 @@ class SimulatedCanBus:
 
     def _start(self, senders: list[CanNode]) -> None:
         """Put a frame on the wire that nothing can happen to."""
-        now_ns = self._now_ns()
-        _, frame, _, _, hidden, rx_id = senders[0].begin_transmission(now_ns)
+        now_ns, sender = self._now_ns(), senders[0]
+        sender.on_wire = head = sender.queue[0]
+        _, frame, _, _, hidden, rx_id = head
         can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
         if fd:
             if self._fd_needs_care:
                 self._confinement.start(senders)
             else:
                 counts = fd_frame_bits(can_id, data, extended, brs, esi)
-                self.carry(now_ns, frame, senders[0].queue[0], senders, None, counts)
+                self.carry(now_ns, frame, head, senders, None, counts)
             return
         bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
         self.free_at_ns = now_ns + self._duration_ns[bits]
@@ -417,23 +421,23 @@ class SimulatedCanBus:
         self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
 
     def _finish(self) -> None:
-        now_ns = self._now_ns()
-        if self._stale_ends and now_ns in self._stale_ends:
-            self._stale_ends.remove(now_ns)
+        now_ns, current = self._now_ns(), self._current
+        if current is None or (self._stale_ends and now_ns in self._stale_ends):
+            self._stale_ends.remove(now_ns)  # a frame that was broken off
             return
-        current = self._current
-        assert current is not None
         self._current = None
         self.is_quiet = True
         start_ns, bits, frame, hidden, senders, rx_id, hearing, deaf = current
-        self.frames += 1
-        self._load.add(start_ns, self.free_at_ns, rx_id)
+        self.frames = frames = self.frames + 1
+        self._note_busy((start_ns, self.free_at_ns, rx_id))
+        if frames % _SETTLED_AT_ONCE == 0:
+            self._load.settle()
         if deaf is not None:
             self._confinement.succeed(senders, deaf)
         can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
         stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))
         for node in senders:
-            node.complete(stamped, rx_id)
+            node.complete(stamped, rx_id, start_ns)
         for observer in self._observers:
             observer(BusFrame(start_ns, now_ns, bits, senders[0].name, stamped))
         if hearing is not self.hearing:

@@ -173,7 +173,9 @@ class Confinement:
         bus = self._bus
         now_ns = bus.world.now_ns()
         self.interrupt()
-        heads = [node.begin_transmission(now_ns) for node in winners]
+        heads = [node.queue[0] for node in winners]
+        for node, head in zip(winners, heads, strict=True):
+            node.on_wire = head
         frames = [_as_sent(node, head.frame) for node, head in zip(winners, heads, strict=True)]
         receivers = [node for node in bus.hearing if node not in winners]
         start = _Start(
@@ -185,6 +187,8 @@ class Confinement:
             nominal, data = phase_bits(start.frame, len(start.image.bits))
             bus.carry(now_ns, start.frame, start.head, winners, deaf, (nominal, data))
         else:
+            for node in winners:
+                node.note_wait(now_ns)
             self._destroy(start, fate, deaf)
 
     def succeed(self, senders: Sequence[CanNode], deaf: Sequence[CanNode]) -> None:

@@ -6,15 +6,13 @@ from collections import deque
 
 __all__ = ["BusLoad"]
 
-_SETTLED_AT_ONCE = 1024
-
 
 # req: REQ_8207
 class BusLoad:
     """Busy time within a sliding window.
 
-    A span that ends is noted and no more: the sums are brought up to date when somebody asks, or for many spans at
-    once, which costs half as much a frame.
+    A span that ends is noted and no more: the sums are brought up to date when somebody asks, or by :meth:`settle` for
+    many spans at once, which costs half as much a frame.
 
     Args:
         window_ns: Longest window that can be asked for.
@@ -25,36 +23,31 @@ class BusLoad:
         self._busy_ns = 0
         self._peak_ns = 0
         self._noted: list[tuple[int, int, int]] = []
+        self.note = self._noted.append
+        """Note a span: its start, its end, the identifier word that took it; spans come in order, without overlap."""
         self._spans: deque[tuple[int, int, int]] = deque()
         self._within_ns = 0
 
     @property
     def busy_ns(self) -> int:
         """Sum of all spans."""
-        self._settle()
+        self.settle()
         return self._busy_ns
 
     @property
     def peak_ns(self) -> int:
         """Most busy time there was in the window at the end of a span."""
-        self._settle()
+        self.settle()
         return self._peak_ns
-
-    def add(self, start_ns: int, end_ns: int, rx_id: int) -> None:
-        """Note what one identifier word took; spans come in order and do not overlap."""
-        noted = self._noted
-        noted.append((start_ns, end_ns, rx_id))
-        if len(noted) == _SETTLED_AT_ONCE:
-            self._settle()
 
     def within(self, since_ns: int, until_ns: int) -> int:
         """Return the busy time between two instants of the window."""
-        self._settle()
+        self.settle()
         return sum(max(0, min(end, until_ns) - max(start, since_ns)) for start, end, _ in self._spans)
 
     def by_id(self, since_ns: int, until_ns: int) -> dict[int, int]:
         """Return the same for each identifier word, in the order of the words."""
-        self._settle()
+        self.settle()
         shares: dict[int, int] = {}
         for start, end, rx_id in self._spans:
             inside_ns = min(end, until_ns) - max(start, since_ns)
@@ -62,7 +55,8 @@ class BusLoad:
                 shares[rx_id] = shares.get(rx_id, 0) + inside_ns
         return dict(sorted(shares.items()))
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Bring the sums up to date; whoever notes spans calls it now and then, so that they do not pile up."""
         spans, window_ns, within_ns, peak_ns = self._spans, self.window_ns, self._within_ns, self._peak_ns
         for span in self._noted:
             start_ns, end_ns, _ = span

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from taktora.can.dlc import FD_LENGTHS, FD_MAX_BYTES
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES
 from taktora.can.filter import kernel_id
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
@@ -151,7 +151,8 @@ class CanNode:
         """Open sockets, oldest first."""
         self.room_wanted: list[Callable[[], None]] = []
         """Whom to call once when the queue has room again."""
-        self._on_wire: Pending | None = None
+        self.on_wire: Pending | None = None
+        """Its head, while that is on the wire."""
         self._failed: tuple[Pending, int] | None = None
         self._overflows_due = 0
         self._sender: SimulatedCanInterface | None = None
@@ -173,7 +174,7 @@ class CanNode:
     @property
     def is_sending(self) -> bool:
         """Its head is on the wire."""
-        return self._on_wire is not None
+        return self.on_wire is not None
 
     @property
     def carries_fd(self) -> bool:
@@ -248,9 +249,9 @@ class CanNode:
             StackError: a CAN FD frame on a classical interface, or of a length that CAN FD has not (EINVAL).
         """
         if frame.fd:
-            self._check_fd(frame)
-        elif len(frame.data) > 8:
-            raise PayloadOverflow(len(frame.data), 8, f"a classical CAN frame on {self.path}")
+            self._check_fd(frame, origin)
+        elif len(frame.data) > CLASSICAL_MAX_BYTES:
+            raise PayloadOverflow(len(frame.data), CLASSICAL_MAX_BYTES, f"a classical CAN frame on {self.path}")
         if not self._is_taken:
             self._refuse()
         elif len(self.queue) + self.held_back >= self.queue_length:
@@ -319,15 +320,11 @@ class CanNode:
             recorder = self._recorders[kind] = self.bus.world.trace.channel(self.path, kind)
         recorder(payload)
 
-    def begin_transmission(self, now_ns: int) -> Pending:
-        """Put the head on the wire; called by the bus."""
-        self._on_wire = head = self.queue[0]
-        waited_ns = now_ns - head.queued_at_ns
-        if waited_ns > self.longest_wait_ns:
-            self.longest_wait_ns = waited_ns
-        return head
+    def note_wait(self, start_ns: int) -> None:
+        """Count how long the head has waited for a start of frame that does not lead to its end; called by the bus."""
+        self.longest_wait_ns = max(self.longest_wait_ns, start_ns - self.queue[0].queued_at_ns)
 
-    def complete(self, frame: CanFrame, rx_id: int) -> None:
+    def complete(self, frame: CanFrame, rx_id: int, start_ns: int) -> None:
         """Trace the frame that was on the wire to its end, and drop it from the queue; called by the bus.
 
         The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data; of a CAN FD
@@ -339,20 +336,22 @@ class CanNode:
             self._record(_pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data)
         else:
             self._record(_pack_head(rx_id, dlc if remote else len(data)) + data)
-        self._on_wire = None
+        self.on_wire = None
         self.sent += 1
-        self._sender = self.queue.popleft().origin
+        _, _, queued_at_ns, self._sender, _, _ = self.queue.popleft()
+        if start_ns - queued_at_ns > self.longest_wait_ns:
+            self.longest_wait_ns = start_ns - queued_at_ns
 
     def attempts(self) -> int:
         """Return how often the frame on the wire was started before; called by the bus."""
         failed = self._failed
-        return failed[1] if failed is not None and failed[0] is self._on_wire else 0
+        return failed[1] if failed is not None and failed[0] is self.on_wire else 0
 
     def fail(self) -> None:
         """Take the frame off the wire that an error has destroyed; it is sent again unless the node gives up."""
-        head, attempts = self._on_wire, self.attempts()
+        head, attempts = self.on_wire, self.attempts()
         assert head is not None
-        self._on_wire = None
+        self.on_wire = None
         self._failed = (head, attempts + 1)
         if not self.is_on_bus:
             self.queue.popleft()  # all behind it are lost already
@@ -380,10 +379,8 @@ class CanNode:
     def loop_back(self, frame: CanFrame, rx_id: int) -> None:
         """Give the frame just sent to the node's other sockets, and to its sender if that asked for own messages."""
         sender = self._sender
-        if sender is not None and not sender.loopback:
-            return
         for socket in self.sockets:
-            if socket is not sender or socket.receive_own:
+            if (socket is not sender or socket.receive_own) and (sender is None or sender.loopback):
                 socket.deliver_own_host(frame, rx_id)
 
     def announce_room(self) -> None:
@@ -444,7 +441,7 @@ class CanNode:
 
     def _drop_queue(self, loss: FrameLoss) -> None:
         """Lose all that waits; the frame on the wire stays until its end."""
-        kept = 0 if self._on_wire is None else 1
+        kept = 0 if self.on_wire is None else 1
         count = len(self.queue) - kept
         while len(self.queue) > kept:
             self.queue.pop()
@@ -456,7 +453,9 @@ class CanNode:
         self.lost[loss] += count
         self.record("lost", _pack_loss(_LOSS_CODES[loss], count))
 
-    def _check_fd(self, frame: CanFrame) -> None:
+    def _check_fd(self, frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
+        if origin is not None and not origin.fd:
+            raise StackError(f"{self.path}: a CAN FD frame on a classical socket (EINVAL); open it with fd=True")
         if not self.carries_fd:
             why = "its controller has no CAN FD" if not self.options.fd else "the bus has no data bit rate"
             raise StackError(f"{self.path}: a CAN FD frame on a classical interface (EINVAL); {why}")

@@ -98,10 +98,6 @@ class SimulatedCanInterface:
     def send(self, frame: CanFrame) -> None:
         if self._state is not CanIfaceState.ACTIVE:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
-        if frame.fd and not self.fd:
-            raise StackError(
-                f"CAN interface {self._name!r}: a CAN FD frame on a classical socket (EINVAL); open it with fd=True"
-            )
         try:
             self.node.transmit(frame, self)
         except BackPressure:
