@@ -313,8 +313,8 @@ _ASC_LINES = [
     pytest.param("CANFD   1 Rx        123  0 0 0  0    102203  130     1000 89", id="no data"),
     pytest.param("CANFD   1 Rx        123  0 0 2  2 11 22    102203  130   200000 89", id="classical"),
     pytest.param("CANFD   1 Rx        123  0 0 4  0    102203  130   200010 89", id="classical remote"),
+    pytest.param("CANFD   1 Rx  123  0 0 9 12 " + "00 " * 12 + " 0 0 0", id="no flags, but 12 bytes"),
 ]
-_ASC_LINES.append(pytest.param("CANFD   1 Rx  123  0 0 9 12 " + "00 " * 12 + " 0 0 0", id="no flags, but 12 bytes"))
 _ASC_FOUND = {
     "no flags, but 12 bytes": CanFrame(0x123, bytes(12), fd=True),
     "FD": CanFrame(0x123, bytes(range(12)), fd=True, brs=True),
