@@ -15,6 +15,7 @@ __all__ = ["ERROR_FLAG", "CandumpLine", "candump_line", "parse_candump_line"]
 ERROR_FLAG = 0x2000_0000
 """Mark of an error frame in the identifier word (``linux/can.h``)."""
 _ERROR_BYTES = 8
+_CLASSICAL_LENGTHS = range(CLASSICAL_MAX_BYTES + 1)
 
 
 class CandumpLine(NamedTuple):
@@ -60,14 +61,20 @@ def parse_candump_line(text: str) -> CandumpLine:
     found = _LINE.fullmatch(text)
     if found is None:
         raise ValueError("is no candump line")
-    can_id = _checked_id(found["id"])
-    digits = (found["data"] or "").replace(".", "")
-    _check_length(digits, is_fd=found["flags"] is not None)
-    time_ns, channel = _exact_ns(found["time"]), found["channel"]
-    if can_id & ERROR_FLAG:
-        data = bytes.fromhex(digits).ljust(_ERROR_BYTES, b"\0")
-        return CandumpLine(time_ns, channel, CanErrorFrame(CanErrorClass(can_id & EXTENDED_ID_MAX), data))
-    return CandumpLine(time_ns, channel, _frame(found, can_id, bytes.fromhex(digits)))
+    time, channel, identifier, rtr, code, flags, digits = found.groups()
+    word, extended, time_ns = _checked_id(identifier), len(identifier) == 8, _exact_ns(time)
+    can_id = word & EXTENDED_ID_MAX
+    if rtr:
+        dlc = int(code.rpartition("_")[2] or "0", 16)
+        return CandumpLine(time_ns, channel, CanFrame(can_id, b"", extended, True, dlc))
+    data = _checked_data(digits, is_fd=flags is not None)
+    if word & ERROR_FLAG:
+        return CandumpLine(time_ns, channel, CanErrorFrame(CanErrorClass(can_id), data.ljust(_ERROR_BYTES, b"\0")))
+    if flags is None:
+        return CandumpLine(time_ns, channel, CanFrame(can_id, data, extended))
+    marks = int(flags, 16)
+    brs, esi = bool(marks & CanFdFlags.BRS), bool(marks & CanFdFlags.ESI)
+    return CandumpLine(time_ns, channel, CanFrame(can_id, data, extended, fd=True, brs=brs, esi=esi))
 
 
 def _checked_id(digits: str) -> int:
@@ -80,22 +87,14 @@ def _checked_id(digits: str) -> int:
     return value
 
 
-def _check_length(digits: str, is_fd: bool) -> None:
-    allowed = FD_LENGTHS if is_fd else range(CLASSICAL_MAX_BYTES + 1)
-    if len(digits) % 2 or len(digits) // 2 not in allowed:
+def _checked_data(digits: str, is_fd: bool) -> bytes:
+    if "." in digits:
+        digits = digits.replace(".", "")
+    count = len(digits)
+    if count & 1 or count >> 1 not in (FD_LENGTHS if is_fd else _CLASSICAL_LENGTHS):
         possible = "0 to 16 in pairs, 24, 32, 40, 48, 64, 96, 128" if is_fd else "0 to 16 in pairs"
-        raise ValueError(f"has {len(digits)} hexadecimal digits of data, {possible} are possible")
-
-
-def _frame(found: re.Match[str], can_id: int, data: bytes) -> CanFrame:
-    extended = len(found["id"]) == 8
-    can_id &= EXTENDED_ID_MAX
-    if found["rtr"]:
-        return CanFrame(can_id, b"", extended, True, int(found["dlc"].rpartition("_")[2] or "0", 16))
-    if found["flags"] is None:
-        return CanFrame(can_id, data, extended)
-    flags = int(found["flags"], 16)
-    return CanFrame(can_id, data, extended, fd=True, brs=bool(flags & CanFdFlags.BRS), esi=bool(flags & CanFdFlags.ESI))
+        raise ValueError(f"has {count} hexadecimal digits of data, {possible} are possible")
+    return bytes.fromhex(digits)
 
 
 def _exact_ns(text: str) -> int:
