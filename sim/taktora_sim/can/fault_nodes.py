@@ -17,7 +17,8 @@ Over at once; the first four leave a controller alone that is bus-off already:
 ``passive``         likewise, 128 to 255
 ``set_counters``    both error counters become ``tec`` and ``rec``
 ``bus_off``         the controller is bus-off
-``rx_overflow``     the controller has no room for the next ``frames`` it receives: lost, each with an error frame
+``rx_overflow``     no room for the next ``frames`` received: at the ``controller``, each with an error frame, or at
+                    each ``socket``, whose reader is told the number with the next frame (``at``)
 ``restart``         somebody restarts a controller that is bus-off; without one, nothing happens
 ==================  ================================================================================================
 """
@@ -51,11 +52,7 @@ def node_kinds(node: CanNode) -> dict[str, FaultKind]:
         "babble": _babble(node),
         "reader_pause": _reader_pause(node),
         "wrong_bitrate": _wrong_bitrate(node),
-        "rx_overflow": FaultKind(
-            start=lambda parameters: node.overflow(int(parameters["frames"])),
-            params={"frames": Param(int, default=1, low=1, high=1_000_000, drawn=(1, 20))},
-            describe="the controller overflows and loses {frames} received frames",
-        ),
+        "rx_overflow": _rx_overflow(node),
         **_counter_kinds(node),
     }
 
@@ -72,6 +69,19 @@ def _interface_down(node: CanNode) -> FaultKind:
         node.set_up(not downs)
 
     return FaultKind(start=go_down, stop=come_up, describe="the CAN interface is down")
+
+
+def _rx_overflow(node: CanNode) -> FaultKind:
+    def start(parameters: Parameters) -> None:
+        frames = int(parameters["frames"])
+        for loser in node.sockets if parameters["at"] == "socket" else (node,):
+            loser.overflow(frames)
+
+    params = {
+        "frames": Param(int, default=1, low=1, high=1_000_000, drawn=(1, 20)),
+        "at": Param(str, default="controller", choices=("controller", "socket")),
+    }
+    return FaultKind(start, params=params, describe="the {at} overflows and loses {frames} received frames")
 
 
 def _reader_pause(node: CanNode) -> FaultKind:

@@ -70,6 +70,7 @@ class SimulatedCanInterface:
         self._take: Callable[[CanFrame], None] = _discard
         self._buffer: deque[CanFrame | CanErrorFrame] | None = None
         self._untold = 0
+        self._drops_due = 0
         self._on_room: Callable[[], None] | None = None
 
     @property
@@ -120,7 +121,14 @@ class SimulatedCanInterface:
         self._take = _discard
         self._buffer = None
         self._untold = 0
+        self._drops_due = 0
         self.node.detach(self)
+
+    def overflow(self, count: int) -> None:
+        """Have the kernel find no room for the next ``count`` frames; the reader hears of it with the frame after."""
+        if self._listener is not None:
+            self._drops_due += count
+            self._take = self._drop
 
     def pause_reading(self) -> None:
         """Have the process behind the socket read nothing: what arrives fills the receive buffer, then is dropped.
@@ -132,14 +140,14 @@ class SimulatedCanInterface:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before its reader can pause")
         if self._buffer is None:
             self._buffer = deque()
-            self._take = self._store
+            self._take = self._way_in(self._listener)
 
     def resume_reading(self) -> None:
         """Have the process read again: it gets all that the buffer kept, then hears how many frames were dropped."""
         kept, listener = self._take_buffer(), self._listener
         if kept is None or listener is None:
             return
-        self._take = listener.on_frame
+        self._take = self._way_in(listener)
         while kept and self._is_read_by(listener):  # as long as the listener neither pauses nor closes
             entry = kept.popleft()
             if isinstance(entry, CanErrorFrame):
@@ -149,8 +157,7 @@ class SimulatedCanInterface:
         if kept and self._buffer is not None:  # the reader has paused again meanwhile
             self._buffer.extend(kept)
         elif self._untold and self._is_read_by(listener):
-            lost, self._untold = self._untold, 0
-            listener.on_receive_overflow(lost)
+            self._tell_lost(listener)
 
     def deliver(self, frame: CanFrame, rx_id: int) -> None:
         """Hand over one frame if the filters pass its identifier word; called by the node."""
@@ -184,6 +191,31 @@ class SimulatedCanInterface:
     def _take_buffer(self) -> deque[CanFrame | CanErrorFrame] | None:
         kept, self._buffer = self._buffer, None
         return kept
+
+    def _way_in(self, listener: CanInterfaceListener) -> Callable[[CanFrame], None]:
+        """Return where the next frame goes."""
+        if self._drops_due:
+            return self._drop
+        return listener.on_frame if self._buffer is None else self._store
+
+    def _drop(self, _frame: CanFrame) -> None:
+        self.overflowed += 1
+        self._untold += 1
+        self._drops_due -= 1
+        if not self._drops_due:
+            self._take = self._read_after_loss if self._buffer is None else self._store
+
+    def _read_after_loss(self, frame: CanFrame) -> None:
+        listener = self._listener
+        assert listener is not None
+        self._take = listener.on_frame
+        self._tell_lost(listener)
+        self._take(frame)
+
+    def _tell_lost(self, listener: CanInterfaceListener) -> None:
+        self._take = self._way_in(listener)
+        lost, self._untold = self._untold, 0
+        listener.on_receive_overflow(lost)
 
     def _is_read_by(self, listener: CanInterfaceListener) -> bool:
         return self._listener is listener and self._buffer is None

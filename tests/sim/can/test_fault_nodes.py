@@ -16,7 +16,7 @@ from tests.sim.can.support import MS, Log, S, socket
 from tests.sim.can.test_fault_wire import Segment
 
 _BIT_NS = 2_000
-_A, _B = "can/vehicle/a", "can/vehicle/b"
+_A, _B, _C = "can/vehicle/a", "can/vehicle/b", "can/vehicle/c"
 
 
 def _at_once(kind: str, target: str = _A, at_ns: int = 0, **parameters: ParamValue) -> FaultEntry:
@@ -99,6 +99,28 @@ class _Counting(Log):
 
     def on_receive_overflow(self, lost: int) -> None:
         self.lost += lost
+
+
+@pytest.mark.verifies("REQ_8204", "REQ_8202")
+def test_an_overflow_of_a_socket_loses_frames_and_tells_the_number_with_the_next_one() -> None:
+    fault = _at_once("rx_overflow", _C, at_ns=2 * MS - 1, frames=3, at="socket")
+    segment = Segment(fault, _lasting("reader_pause", _C, at_ns=4 * MS - 1, duration_ns=10 * MS))
+    log = _Counting()
+    segment.bus.node("d")
+    on_d = socket(segment.bus.nodes[-1], log)
+    told: list[tuple[int, int]] = []
+    segment.world.call_at(12 * MS - 1, lambda: on_d.overflow(2))
+    segment.bus.observe(lambda done: told.append((done.frame.data[0], log.lost)))
+    on_c = _Counting()
+    segment.third.open(on_c)
+
+    segment.send(*_numbered(18))
+
+    assert [frame.data[0] for frame in on_c.frames] == [0, 1, *range(5, 18)]
+    assert on_c.lost == 3
+    assert [frame.data[0] for frame in log.frames] == [*range(12), *range(14, 18)]
+    assert [lost for number, lost in told if number in (13, 14, 15)] == [0, 0, 2]
+    assert segment.received("b") == list(range(18))
 
 
 @pytest.mark.verifies("REQ_8204", "REQ_8202")

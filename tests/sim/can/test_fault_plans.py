@@ -78,6 +78,25 @@ def test_a_drawn_plan_saved_and_replayed_gives_one_trace(seed: int) -> None:
     assert {path: ours[path] for path in nodes} == {path: theirs[path] for path in nodes}
 
 
+@pytest.mark.verifies("REQ_8204", "REQ_8201")
+@pytest.mark.parametrize("seed", range(100, 115))
+def test_whatever_the_faults_were_all_nodes_are_heard_again_when_they_are_over(seed: int) -> None:
+    world = World(seed)
+    segment = build(world)
+    kinds = set(world.faults.catalogue()["can/vehicle/body"]) - {"delay"}  # which may take longer than the run
+    enabled = [f"*:{kind}" for kind in sorted(kinds)]
+    campaign = Campaign(enabled=enabled, faults=(8, 14), begin_ns=(0, 400 * MS), duration_ns=(1, 100 * MS))
+    world.faults.propose(draw_plan(world, campaign))
+    world.run_for(S)
+    heard: set[str] = set()
+    segment.observe(lambda done: heard.add(done.node))
+
+    world.run_for(100 * MS)
+
+    assert heard == {"engine", "body", "gauge"}
+    assert [node.controller.tec for node in segment.nodes] == [0, 0, 0]
+
+
 @pytest.mark.verifies("REQ_8204", "REQ_8002")
 def test_a_run_with_drawn_faults_repeats_in_fresh_processes(tmp_path: Path) -> None:
     here = play(load_scenario(_SCENARIO), PlayOptions(seed=7))

@@ -25,7 +25,7 @@ class Segment:
         self.bus = SimulatedCanBus(self.world, "vehicle", data_bitrate=2_000_000)
         self.a, self.b, self.c = (self.bus.node(name) for name in "abc")
         self.logs = {name: Log() for name in "abc"}
-        self.sender, self.receiver, _ = (socket(node, self.logs[node.name]) for node in self.bus.nodes)
+        self.sender, self.receiver, self.third = (socket(node, self.logs[node.name]) for node in self.bus.nodes)
         self.done: list[BusFrame] = []
         self.errors: list[BusError] = []
         self.bus.observe(self.done.append)
