@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taktora_sim.foreign_locks import BatonLock
 
-__all__ = ["Ended", "Member", "Nudge", "Started", "Wait", "closed_lock", "to_ns"]
+__all__ = ["Ended", "Instant", "Member", "Nudge", "Started", "Wait", "closed_lock", "to_ns"]
 
 
 class Ended(BaseException):
@@ -78,6 +78,21 @@ def closed_lock() -> _thread.LockType:
     lock = _thread.allocate_lock()
     lock.acquire()
     return lock
+
+
+class Instant:
+    """An instant in ns: what is left of a timeout, as a difference of floats, would be off by a nanosecond at times."""
+
+    __slots__ = ("_ns",)
+
+    def __init__(self, ns: int) -> None:
+        self._ns = ns
+
+    def __add__(self, seconds: float) -> Instant:
+        return Instant(self._ns + to_ns(seconds))
+
+    def __sub__(self, other: Instant) -> float:
+        return (self._ns - other._ns) / 1e9
 
 
 class Started:

@@ -27,7 +27,7 @@ from typing import Any, Final, Self
 from taktora_sim.escapes import Scope, ScopeMap
 from taktora_sim.foreign_baton import Baton
 from taktora_sim.foreign_locks import BatonLock, BatonRLock, SignalLock, set_active
-from taktora_sim.foreign_member import to_ns
+from taktora_sim.foreign_member import Instant, to_ns
 from taktora_sim.redirect import virtual_names
 from taktora_sim.standins import look_alike
 
@@ -64,7 +64,8 @@ class Patches:
                 self._set(module, name, stand_in)
             self._set(threading, "_allocate_lock", SignalLock)
             self._set(threading, "_CRLock", BatonRLock)
-            self._set(threading, "_time", time.monotonic)
+            for module, name in ((threading, "_time"), (queue, "time")):
+                self._set(module, name, self._exact_clock())
             self._restart_numbers()
             self._number_futures()
             self._patch_threads()
@@ -104,6 +105,16 @@ class Patches:
                 baton.poll()
                 return read()
             return real()
+
+        return clock
+
+    def _exact_clock(self) -> Callable[[], Any]:
+        """Return the clock by which conditions and queues work out how long they have still to wait."""
+        real, baton, now_ns = time.monotonic, self._baton, self._baton.world.now_ns
+
+        @functools.wraps(real)
+        def clock() -> Any:
+            return Instant(now_ns()) if baton.is_here() else real()
 
         return clock
 
