@@ -13,7 +13,7 @@ In TOML::
 
     [signals]
     "PackStatus.StateOfCharge" = 80.5
-    "VehicleMotion.DriveMode" = "Sport"           # a name of its value table
+    "VehicleMotion.DriveMode" = "Drive"           # a name of its value table
     "PackStatus.PackVoltage" = { kind = "sine", low = 380, high = 420, period_ms = 1000 }
     "PackStatus.AliveCounter" = { kind = "counter" }
     "PackStatus.Checksum" = { kind = "checksum", algorithm = "crc8_j1850" }
