@@ -307,8 +307,8 @@ class SimulatedCanBus:
         """
         left = node.bus
         left._nodes.remove(node)  # noqa: SLF001 - another bus
-        left.rewire()
         node.bus = self
+        left.rewire()
         self._nodes.append(node)
         self._nodes.sort(key=lambda entry: entry.index)
         if node.controller.is_bus_off and node.is_up and not node.is_bus_off_host:

@@ -7,9 +7,8 @@ Modelled: the earliest of the errors that hit a frame destroys it; the error fla
 was on the wire before it; the error delimiter and the intermission; a receiver that is passive only loses the frame;
 frames that receivers took for good before the transmitter saw an error in the last bit of the end of frame, and which
 therefore come twice; the suspended transmission of a passive transmitter; one-shot nodes; recovery from bus-off.
-Simplified: all counters change at the end of the error delimiter; the counting of dominant bits that go on after a
-flag, and the exception for stuff errors within arbitration, are left out; a node of another bit rate sees its error at
-the sixth bit.
+Simplified: all counters change at the end of the error delimiter; no error flag is hit by a further error; a node of
+another bit rate sees its error at the sixth bit.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from taktora.can.interface import CanFrame
 from taktora_sim.can.errors import (
     Attempt,
     BusError,
+    FrameLoss,
     WireError,
     WireErrorKind,
     arbitration_lost,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Confinement", "flag_bits"]
 
+_STUFF_RUN: Final = 5
 _FLAG_BITS: Final = 6
 _DELIMITER_BITS: Final = 8
 _SUSPENSION_BITS: Final = 8
@@ -58,15 +59,25 @@ class _Fate(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """One start of frame: who sends what, and who hears it."""
+    """One start of frame: who sends what, and who hears it.
+
+    ``frames`` are those of the senders, all equal but in a collision, which ``collision`` is the first bit of; the
+    first sender and its head, frame and image are those that are recessive there.
+    """
 
     start_ns: int
     senders: list[CanNode]
+    frames: list[CanFrame]
+    collision: int | None
     head: Pending
-    frame: CanFrame
     image: WireImage
     receivers: list[CanNode]
     number: int
+
+    @property
+    def frame(self) -> CanFrame:
+        """That of the first sender, as it is sent."""
+        return self.frames[0]
 
 
 def flag_bits(
@@ -171,24 +182,16 @@ class Confinement:
     def start(self, winners: list[CanNode]) -> None:
         """Put the heads of ``winners``, which are of one rank, on the wire, and settle what becomes of them."""
         bus = self._bus
-        now_ns = bus.world.now_ns()
         self.interrupt()
-        heads = [node.queue[0] for node in winners]
-        for node, head in zip(winners, heads, strict=True):
-            node.on_wire = head
-        frames = [_as_sent(node, head.frame) for node, head in zip(winners, heads, strict=True)]
-        receivers = [node for node in bus.hearing if node not in winners]
-        start = _Start(
-            now_ns, winners, heads[0], frames[0], wire_image(frames[0]), receivers, winners[0].attempts() + 1
-        )
-        fate, deaf = self._judge(start, frames)
-        self._tell_losers(winners, heads[0].frame, now_ns)
+        start = self._begin(winners)
+        fate, deaf = self._judge(start)
+        self._tell_losers(winners, start.frame, start.start_ns)
         if fate is None:
-            nominal, data = phase_bits(start.frame, len(start.image.bits))
-            bus.carry(now_ns, start.frame, start.head, winners, deaf, (nominal, data))
+            counts = phase_bits(start.frame, len(start.image.bits))
+            bus.carry(start.start_ns, start.frame, start.head, start.senders, deaf, counts)
         else:
             for node in winners:
-                node.note_wait(now_ns)
+                node.note_wait(start.start_ns)
             self._destroy(start, fate, deaf)
 
     def succeed(self, senders: Sequence[CanNode], deaf: Sequence[CanNode]) -> None:
@@ -230,19 +233,34 @@ class Confinement:
         self._bus.rewire()
         self._bus.request_if_wanted(self._bus.world.now_ns())
 
+    def _begin(self, winners: list[CanNode]) -> _Start:
+        bus, senders, collision = self._bus, winners, None
+        for node in winners:
+            node.on_wire = node.queue[0]
+        frames = [_head_of(node) for node in senders]
+        if any(frame != frames[0] for frame in frames):
+            bus.collisions += 1
+            collision = _first_difference(frames)
+            senders = sorted(senders, key=lambda node: wire_image(_head_of(node)).bits[collision], reverse=True)
+            frames = [_head_of(node) for node in senders]
+        receivers = [node for node in bus.hearing if node not in winners]
+        number = senders[0].attempts() + 1
+        image = wire_image(frames[0])
+        return _Start(bus.world.now_ns(), senders, frames, collision, senders[0].queue[0], image, receivers, number)
+
     def _tell_losers(self, winners: Sequence[CanNode], frame: CanFrame, now_ns: int) -> None:
         for node in self._bus.hearing:
             if node.queue and node not in winners and not node.is_suspended and not node.options.listen_only:
                 if node.options.report_lost_arbitration:
                     node.report(arbitration_lost(node.queue[0].frame, frame, now_ns))
                 if node.options.one_shot:
-                    node.give_up()
+                    node.give_up(FrameLoss.ONE_SHOT)
 
-    def _judge(self, start: _Start, frames: Sequence[CanFrame]) -> tuple[_Fate | None, tuple[CanNode, ...]]:
+    def _judge(self, start: _Start) -> tuple[_Fate | None, tuple[CanNode, ...]]:
         """Return the error that destroys the frame, if any, and the receivers that lose it without disturbing it."""
         fates: list[_Fate] = []
         deaf: list[CanNode] = []
-        for error in self._errors(start, frames):
+        for error in self._errors(start):
             fate = _fate_of(error, start, deaf)
             if fate is not None:
                 fates.append(fate)
@@ -256,12 +274,11 @@ class Confinement:
             fates.append(_Fate(WireErrorKind.ACK, slot, slot + 1, ()))
         return (min(fates, key=lambda fate: fate.flag_bit) if fates else None), tuple(deaf)
 
-    def _errors(self, start: _Start, frames: Sequence[CanFrame]) -> list[WireError]:
+    def _errors(self, start: _Start) -> list[WireError]:
         """Return what is to happen to this attempt: by a collision, a fault, a wrong bit rate, a classical node."""
         errors: list[WireError] = []
-        if any(frame != start.frame for frame in frames):
-            self._bus.collisions += 1
-            errors.append(WireError(WireErrorKind.BIT, _first_difference(frames)))
+        if start.collision is not None:
+            errors.append(WireError(WireErrorKind.BIT, start.collision))
         if self._bus.wire_faults:
             attempt = Attempt(start.start_ns, start.senders[0].name, start.head.frame, start.number)
             errors += [error for error in [_first_answer(self._bus.wire_faults, attempt)] if error is not None]
@@ -313,7 +330,7 @@ class Confinement:
         record = _pack_error(start.head.rx_id & _U32, _KIND_CODES[fate.kind], fate.bit, start.number)
         sender.record("error", record)
         for node in start.senders:
-            if fate.kind is not WireErrorKind.ACK or not node.controller.is_passive:
+            if not _is_exempt(start, fate, node):
                 node.controller.transmit_error()
         for node in start.receivers:
             if node.is_on_bus and not node.options.listen_only and node not in accepted:
@@ -344,9 +361,23 @@ class Confinement:
         self._bus.request_if_wanted(self._bus.world.now_ns())
 
 
-def _as_sent(node: CanNode, frame: CanFrame) -> CanFrame:
-    """Return the frame with what the controller adds: a passive node says so in the ESI bit of CAN FD."""
+def _head_of(node: CanNode) -> CanFrame:
+    """Return a node's first frame with what the controller adds: a passive node says so in the ESI bit of CAN FD."""
+    frame = node.queue[0].frame
     return frame._replace(esi=True) if frame.fd and node.controller.is_passive else frame
+
+
+def _is_exempt(start: _Start, fate: _Fate, sender: CanNode) -> bool:
+    """Tell whether an error costs a transmitter nothing.
+
+    So it is with a missing acknowledge of a passive one whose flag nobody answers, and with a recessive stuff bit that
+    comes out dominant in the arbitration field.
+    """
+    if fate.kind is WireErrorKind.ACK:
+        return sender.controller.is_passive
+    before, bit = start.image.bits[: fate.bit], start.image.bits[fate.bit]
+    is_stuff_bit = bit == "1" and before.endswith("0" * _STUFF_RUN) and fate.bit <= start.image.starts["rtr"]
+    return fate.kind is WireErrorKind.STUFF and not fate.firsts and is_stuff_bit
 
 
 def _first_answer(faults: Sequence[Callable[[Attempt], WireError | None]], attempt: Attempt) -> WireError | None:
@@ -402,15 +433,15 @@ def _fate_of(error: WireError, start: _Start, deaf: list[CanNode]) -> _Fate | No
 
 def _report_to_hosts(start: _Start, fate: _Fate, accepted: Sequence[CanNode], now_ns: int) -> None:
     """Tell each host that wants to know of every error what its controller has seen."""
-    image = start.image
+    image, at_once = start.image, start.image.bits[fate.bit]
     fixed_form = fate.flag_bit > image.starts["crc_delimiter"]
     echoed = WireErrorKind.FORM if fixed_form else WireErrorKind.STUFF
-    for node in start.senders:
+    for node, frame in zip(start.senders, start.frames, strict=True):
         if node.options.berr_reporting:
-            kind, bit = fate.kind, fate.bit
-            if fate.firsts:
-                kind, bit = WireErrorKind.BIT, max(image.bits.find("1", fate.flag_bit), fate.bit)
-            node.report(bus_error(kind, bit, image, node.controller, sending=True, now_ns=now_ns))
+            kind, bit, own = fate.kind, fate.bit, wire_image(frame)
+            if fate.firsts or own.bits[bit] != at_once:  # it sees the flag: at the next recessive bit it sends
+                kind, bit = WireErrorKind.BIT, max(own.bits.find("1", fate.flag_bit), bit)
+            node.report(bus_error(kind, bit, own, node.controller, sending=True, now_ns=now_ns))
     for node in start.receivers:
         if node.options.berr_reporting and node not in accepted and node.is_on_bus:
             kind, bit = (fate.kind, fate.bit) if node in fate.firsts else (echoed, fate.flag_bit)

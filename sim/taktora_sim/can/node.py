@@ -353,18 +353,17 @@ class CanNode:
         assert head is not None
         self.on_wire = None
         self._failed = (head, attempts + 1)
-        if not self.is_on_bus:
-            self.queue.popleft()  # all behind it are lost already
-            self._lose(1, FrameLoss.BUS_OFF if self.is_up else FrameLoss.INTERFACE_DOWN)
+        if not self.is_on_bus:  # all behind the head are lost already
+            self.give_up(FrameLoss.BUS_OFF if self.is_up else FrameLoss.INTERFACE_DOWN)
         elif self.options.one_shot:
-            self.give_up()
+            self.give_up(FrameLoss.ONE_SHOT)
         elif isinstance(self.queue, _Mailboxes):
             self.queue.settle()
 
-    def give_up(self) -> None:
+    def give_up(self, loss: FrameLoss) -> None:
         """Drop the head, as a one-shot controller does that could not send it at once; called by the bus."""
         self.queue.popleft()
-        self._lose(1, FrameLoss.ONE_SHOT)
+        self._lose(1, loss)
         self.announce_room()
 
     def receive(self, frame: CanFrame, rx_id: int) -> None:
@@ -423,6 +422,7 @@ class CanNode:
         self.is_bus_off_host = True
         self._settle()
         self._drop_queue(FrameLoss.BUS_OFF)
+        self.announce_room()
         if self.options.restart_ms:
             self.bus.world.post_at(now_ns + self.options.restart_ms * 1_000_000, self._restart_by_itself)
 

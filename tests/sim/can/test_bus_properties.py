@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taktora.can import CanFrame
-from taktora.errors import BackPressure
+from taktora.errors import BackPressure, LinkDown
 from taktora_sim.can import (
     Attempt,
     BusError,
     BusFrame,
+    CanNode,
     SimulatedCanBus,
     WireError,
     WireErrorKind,
@@ -100,12 +101,25 @@ _RULES = st.fixed_dictionaries(
     }
 )
 """How the wire of a run disturbs its frames, and how its first node deals with that."""
+_ACTIONS = st.lists(
+    st.tuples(
+        st.integers(0, 5_000_000),
+        st.integers(0, _NODES - 1),
+        st.sampled_from(["down", "up", "bus-off", "passive", "clean", "restart", "hold", "let go", "cut", "mend"]),
+    ),
+    max_size=12,
+)
+
+
+_COUNTERS = {"bus-off": (256, 0), "passive": (128, 128), "clean": (0, 0)}
 
 
 class _Disturbed:
     """A run of four FD nodes whose frames meet errors; identifiers are shared, so that frames collide too."""
 
-    def __init__(self, sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]) -> None:
+    def __init__(
+        self, sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any], actions: list[tuple[int, int, str]]
+    ) -> None:
         self.world = World(3)
         self.bus = SimulatedCanBus(self.world, "vehicle", 500_000, data_bitrate=2_000_000)
         options = {"queue_order": rule["order"], "one_shot": rule["one_shot"], "restart_ms": rule["restart_ms"]}
@@ -124,12 +138,30 @@ class _Disturbed:
         for at_ns, node, can_id, data in sends:
             frame = CanFrame(can_id & 0x3F, data, fd=can_id > 0xFF, brs=can_id > 0x17F)
             self.world.call_at(at_ns, partial(self._send, node, frame))
+        for at_ns, node, action in actions:
+            self.world.call_at(at_ns, partial(self._act, self.nodes[node], action))
         self.world.run_for(10_000_000)
+
+    def _act(self, node: CanNode, action: str) -> None:
+        off = node.controller.is_bus_off
+        if action in {"down", "up"}:
+            node.set_up(action == "up")
+        elif action == "restart" and node.is_up and node.is_bus_off_host:
+            node.restart()
+        elif action in _COUNTERS and not off:
+            node.controller.set_counters(*_COUNTERS[action])
+        elif action == "hold" and not self.bus.is_held:
+            for sender in getattr(self.bus.hold(), "senders", []):
+                sender.fail()
+        elif action == "let go" and self.bus.is_held:
+            self.bus.let_go(11)
+        elif action in {"cut", "mend"} and not node.is_sending:
+            (self.bus.stub() if action == "cut" else self.bus).adopt(node)
 
     def _send(self, index: int, frame: CanFrame) -> None:
         try:
             self.nodes[index].transmit(frame)
-        except BackPressure:
+        except (BackPressure, LinkDown):
             return
         self.accepted[index] += 1
 
@@ -138,7 +170,7 @@ class _Disturbed:
         waiting = [
             node.queue[0].rank
             for node in self.nodes
-            if node.queue and node.is_on_bus and not node.is_suspended and not node.is_bus_off_host
+            if node.queue and node in self.bus.hearing and not node.is_suspended
         ]
         self.heads.append((key, waiting))
         self._count += 1
@@ -148,26 +180,27 @@ class _Disturbed:
 
 @pytest.mark.verifies("REQ_8200", "REQ_8201")
 @settings(max_examples=30, deadline=None)
-@given(_SENDS, _RULES)
+@given(_SENDS, _RULES, _ACTIONS)
 def test_whatever_goes_wrong_nothing_is_lost_without_a_name(
-    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]
+    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any], actions: list[tuple[int, int, str]]
 ) -> None:
-    run = _Disturbed(sends, rule)
+    run = _Disturbed(sends, rule, actions)
 
     for node, accepted in zip(run.nodes, run.accepted, strict=True):
         assert accepted == node.sent + sum(node.lost.values()) + node.queued
         assert 0 <= node.controller.tec <= 256
         assert 0 <= node.controller.rec <= 255
     assert run.bus.frames == len(run.done)
+    assert run.bus.load() <= 1
 
 
 @pytest.mark.verifies("REQ_8200", "REQ_8201")
 @settings(max_examples=30, deadline=None)
-@given(_SENDS, _RULES)
+@given(_SENDS, _RULES, _ACTIONS)
 def test_whatever_goes_wrong_the_bus_is_serialised_and_its_priorities_hold(
-    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]
+    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any], actions: list[tuple[int, int, str]]
 ) -> None:
-    run = _Disturbed(sends, rule)
+    run = _Disturbed(sends, rule, actions)
 
     spans = [(frame.start_ns, frame.end_ns) for frame in run.done]
     spans = sorted(spans + [(error.start_ns, error.end_ns) for error in run.errors])
@@ -178,6 +211,10 @@ def test_whatever_goes_wrong_the_bus_is_serialised_and_its_priorities_hold(
 
 @pytest.mark.verifies("REQ_8201", "REQ_8000")
 @settings(max_examples=15, deadline=None)
-@given(_SENDS, _RULES)
-def test_whatever_goes_wrong_goes_wrong_again(sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any]) -> None:
-    assert _Disturbed(sends, rule).world.trace.sha256() == _Disturbed(sends, rule).world.trace.sha256()
+@given(_SENDS, _RULES, _ACTIONS)
+def test_whatever_goes_wrong_goes_wrong_again(
+    sends: list[tuple[int, int, int, bytes]], rule: dict[str, Any], actions: list[tuple[int, int, str]]
+) -> None:
+    first, second = _Disturbed(sends, rule, actions), _Disturbed(sends, rule, actions)
+
+    assert first.world.trace.sha256() == second.world.trace.sha256()

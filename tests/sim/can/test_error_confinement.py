@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from taktora.can import CanFrame
-from taktora.errors import StackError
-from taktora_sim.can import BusFrame, CanNode, ControllerState, FrameLoss, SimulatedCanBus, WireErrorKind
+from taktora.errors import BackPressure, StackError
+from taktora_sim.can import BusFrame, CanNode, ControllerState, FrameLoss, SimulatedCanBus, WireError, WireErrorKind
 from taktora_sim.can.confinement import flag_bits
 from taktora_sim.can.timing import wire_image
 from tests.sim.can.support import MS, Log, S, bus, errors_of, socket, strike
@@ -484,3 +484,93 @@ def test_errors_and_states_are_in_the_trace_and_one_seed_gives_one_hash() -> Non
 
     assert run(True) == run(True)
     assert run(True) != run(False)
+
+
+@pytest.mark.verifies("REQ_8201")
+@pytest.mark.parametrize(("bit", "tec"), [(6, 0), (5, 8)])
+def test_a_recessive_stuff_bit_of_the_identifier_seen_dominant_costs_the_sender_nothing(bit: int, tec: int) -> None:
+    segment = bus()
+    errors, node = errors_of(segment), segment.node("a")
+    segment.node("b")
+    frame = CanFrame(0x400, b"")
+    assert wire_image(frame).bits[:8] == "01000001"  # bit 7 is the stuff bit
+    segment.wire_faults.append(lambda _attempt: None if errors else WireError(WireErrorKind.STUFF, bit + 1))
+
+    node.transmit(frame)
+    segment.world.run_until(lambda: bool(errors))
+
+    assert (node.controller.tec, segment.nodes[1].controller.rec) == (tec, 1)
+
+
+@pytest.mark.verifies("REQ_8201", "REQ_8202")
+def test_of_two_that_collide_the_recessive_one_sees_the_bit_and_the_other_the_flag() -> None:
+    segment, logs = bus(), [Log(), Log()]
+    errors = errors_of(segment)
+    nodes = [segment.node(name, berr_reporting=True) for name in ("dominant", "recessive")]
+    segment.node("listener")
+    for node, log, data in zip(nodes, logs, (b"\x0f", b"\x8f"), strict=True):
+        socket(node, log).send(CanFrame(0x555, data))
+
+    segment.world.run_until(lambda: bool(errors))
+
+    assert errors[0].node == "recessive"
+    assert [log.errors[0].data[2:4].hex() for log in logs] == ["900a", "900a"]
+    assert [node.controller.tec for node in nodes] == [8, 8]
+
+
+@pytest.mark.verifies("REQ_8201", "REQ_0607")
+def test_whoever_waits_for_room_is_told_when_bus_off_empties_the_queue() -> None:
+    segment, told = bus(), list[str]()
+    node = segment.node("a", queue_length=1)
+    interface = socket(node)
+    interface.on_transmit_ready(lambda: told.append("room"))
+    interface.send(FRAME)
+    with pytest.raises(BackPressure):
+        interface.send(FRAME)
+
+    segment.world.run_for(0)
+    node.controller.set_counters(256, 0)
+
+    assert told == ["room"]
+
+
+@pytest.mark.verifies("REQ_8201")
+def test_a_recovery_goes_on_behind_a_cut_and_begins_anew() -> None:
+    segment = bus(500_000)
+    node = segment.node("a")
+    segment.node("b")
+    node.controller.set_counters(256, 0)
+    node.controller.restart()
+
+    segment.world.run_for(2 * MS)
+    segment.stub().adopt(node)
+    segment.world.run_for(2_815_000)
+    before = node.controller.state
+    segment.world.run_for(2_000)
+
+    assert (before, node.controller.state) == (BUS_OFF, ACTIVE)
+
+
+@pytest.mark.verifies("REQ_8201")
+def test_a_held_line_breaks_the_frame_off_and_stops_recoveries() -> None:
+    segment, log = bus(500_000), Log()
+    node, off = segment.node("a"), segment.node("off")
+    socket(segment.node("b"), log)
+    off.controller.set_counters(256, 0)
+    off.controller.restart()
+    node.transmit(FRAME)
+
+    segment.world.run_for(50_000)
+    broken = segment.hold()
+    assert broken is not None
+    for sender in broken.senders:
+        sender.fail()
+    segment.world.run_for(5 * MS)
+    held = (list(log.frames), off.controller.state)
+    segment.let_go(11)
+    segment.world.run_for(10 * MS)
+
+    assert (broken.senders, held) == ([node], ([], BUS_OFF))
+    # 11 recessive bits later the frame is sent again
+    assert log.times == [50_000 + 5 * MS + (11 + FRAME_BITS - 3) * 2000]
+    assert off.controller.state is ACTIVE
