@@ -17,6 +17,7 @@ from taktora.can.health import (
     RestartAwaited,
     SendRefused,
     TransceiverFault,
+    TransmitStalled,
     classify,
 )
 from taktora.can.interface import (
@@ -59,6 +60,7 @@ __all__ = [
     "RestartAwaited",
     "SendRefused",
     "TransceiverFault",
+    "TransmitStalled",
     "can_channel",
     "classify",
     "compile_filters",

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from taktora.can.callbacks import CanCallbacks
 from taktora.can.dlc import fd_length
 from taktora.can.filter import compile_filters
-from taktora.can.health import IfaceDown, RestartAwaited, SendRefused
+from taktora.can.health import IfaceDown, RestartAwaited, SendRefused, TransmitStalled
 from taktora.can.interface import CanFilter, CanFrame, CanIfaceState, CanInterface
 from taktora.can.routing import EXTENDED_ID_MAX, CanFrameKind, CanRouting
 from taktora.clock import Clock
@@ -87,6 +87,7 @@ class CanLinkDriver:
         self._link = link
         link.wanted_by = self.channels_of
         link.reason_of = self._reason_of
+        link.stall_reason = TransmitStalled(self.interface.name)
         self.interface.on_transmit_ready(link.transmit_ready)
 
     @property

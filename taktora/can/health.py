@@ -19,6 +19,7 @@ __all__ = [
     "RestartAwaited",
     "SendRefused",
     "TransceiverFault",
+    "TransmitStalled",
     "classify",
     "has_overflowed",
 ]
@@ -161,6 +162,19 @@ class SendRefused:
 
     def __str__(self) -> str:
         return f"{self.iface} refuses to send: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class TransmitStalled:
+    """The interface takes no further frame: for the whole recovery window none has left its full transmit queue."""
+
+    iface: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.iface} gets no frame out: nobody acknowledges, or others keep the bus busy; is the bus connected "
+            "and terminated, is another node on, is the bit rate right?"
+        )
 
 
 # req: REQ_0631

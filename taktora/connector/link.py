@@ -192,6 +192,9 @@ class Link(Generic[R, In, Out]):
         """Names of the channels that a message is for (any thread); set by a driver that knows them, to count drops."""
         self.reason_of: Callable[[ConnectorError], object] = str
         """Reason of the Down that follows an error of the driver; set by a driver that has more than a text."""
+        self.stall_reason: object = f"{place} takes no message: the first one waits for the whole recovery window"
+        """Reason of Degraded when the first message has waited that long; set by a driver that has more to say."""
+        self._head: Out | None = None
         self._latches: dict[str, InboundDropLatch] = {}
         self._pressed = False
         self._failure: BaseException | None = None
@@ -282,6 +285,8 @@ class Link(Generic[R, In, Out]):
         self._proven, self.doubt, self.sending_proves = True, None, True
         self._aggregate.move(Up(), self.name)
         self.alarm.cancel()
+        self._head = None
+        self._watch_head()
         if self._policy is not None:
             self._policy.reset()
 
@@ -306,10 +311,20 @@ class Link(Generic[R, In, Out]):
             self.alarm.set(retry_at_ns)
 
     def on_alarm(self) -> None:
-        """Do what the alarm was set for: reconnect when Down, recover when Degraded, if it was ever proven."""
-        kind = self.health.kind
+        """Do what the alarm was set for: reconnect when Down, recover when Degraded, if it was ever proven.
+
+        Where it is Up or Degraded and the stack has left the head of the bridge waiting all the time, that is Degraded.
+        """
+        kind, is_stuck = self.health.kind, self._head is not None and self._head is self.outbound.peek()
         if kind is ConnectorHealthKind.DOWN:
             self._reopen()
+        elif kind is ConnectorHealthKind.UP and is_stuck:
+            self._degrade(self.stall_reason)
+        elif kind is ConnectorHealthKind.UP:
+            self._head = None
+            self._watch_head()
+        elif kind is ConnectorHealthKind.DEGRADED and is_stuck:
+            self._start_window()
         elif kind is ConnectorHealthKind.DEGRADED and self._proven:
             self.go_up()
         elif kind is ConnectorHealthKind.DEGRADED:
@@ -327,6 +342,8 @@ class Link(Generic[R, In, Out]):
     # req: REQ_0607
     def note_back_pressure(self) -> None:
         """Hold the connector at Degraded while the outbound bridge is full (REQ_0260, REQ_0607)."""
+        if len(self.outbound) > 0:
+            self._watch_head()
         if self.outbound.full == self._pressed:
             return
         self._pressed = not self._pressed
@@ -377,8 +394,17 @@ class Link(Generic[R, In, Out]):
         self._aggregate.move(Degraded(reason), self.name)
         self._start_window()
 
+    def _watch_head(self) -> None:
+        """While Up, look after the recovery window whether the message that waits now has gone."""
+        head = self.outbound.peek()
+        is_due = self._head is None and head is not None and self.options.recovers_by_time
+        if is_due and self.health.kind is ConnectorHealthKind.UP:
+            self._head = head
+            self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
+
     def _start_window(self) -> None:
         if self.options.recovers_by_time and self.health.kind is ConnectorHealthKind.DEGRADED:
+            self._head = self.outbound.peek()
             self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
 
     def _latch_of(self, channel: str) -> InboundDropLatch:

@@ -20,6 +20,7 @@ from taktora.can import (
     RestartAwaited,
     SendRefused,
     TransceiverFault,
+    TransmitStalled,
     classify,
     error_text,
 )
@@ -115,6 +116,7 @@ _REASONS = [
     ControllerOverflow("can1", 2),
     ReceiveOverflow("can1", 7),
     SendRefused("can1", "EINVAL"),
+    TransmitStalled("can1"),
 ]
 
 

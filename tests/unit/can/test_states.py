@@ -27,12 +27,15 @@ from taktora.can import (
     ReceiveOverflow,
     RestartAwaited,
     TransceiverFault,
+    TransmitStalled,
 )
 from taktora.connector import Connecting, ConnectorGateway, ConnectorHealth, Degraded, Down, Up
 from taktora.errors import LinkDown, StackError
 from taktora.recording import LogRecorder
 from taktora.runtime import Runtime
 from taktora.testing.mock_can import MockCanInterface
+from taktora_sim.can import SimulatedCanBus
+from taktora_sim.world import World
 from tests.patience import PATIENCE_S
 from tests.unit.can.support import MS, Bench, BytesCodec, FixedPolicy, S, frame
 
@@ -513,3 +516,80 @@ def test_closing_during_the_back_off_waits_for_nothing_on_the_wall_clock() -> No
     assert not closing.is_alive()
     assert mock.open_count == 1
     runtime.close()
+
+
+@pytest.mark.verifies("REQ_0607", "REQ_0630")
+def test_an_interface_that_lets_no_frame_out_is_degraded_until_it_does() -> None:
+    with _bench() as bench:
+        writer = bench.writer("out", CanId(1))
+        _up(bench)
+        bench.mock.limit_room(0)
+
+        writer.send(b"1")
+        bench.run(5 * _WINDOW_NS)
+        stuck = bench.connector.health()
+        bench.mock.limit_room(None)
+        bench.run(2 * _WINDOW_NS)
+
+        assert stuck == Degraded(TransmitStalled("can0"))
+        assert bench.kinds() == ["Degraded", "Up"]
+        assert len(bench.mock.sent) == 1
+
+
+@pytest.mark.verifies("REQ_0607", "REQ_0632")
+def test_trouble_does_not_end_by_time_while_no_frame_gets_out() -> None:
+    with _bench() as bench:
+        writer = bench.writer("out", CanId(1))
+        _up(bench)
+        bench.mock.limit_room(0)
+        writer.send(b"1")
+        bench.run()
+
+        bench.mock.inject_error(CanErrorClass.CONTROLLER, _PASSIVE)
+        bench.run(5 * _WINDOW_NS)
+        stuck = bench.connector.health()
+        bench.mock.limit_room(None)
+        bench.run(2 * _WINDOW_NS)
+
+        assert stuck == Degraded(ErrorPassive("can0"))
+        assert bench.kinds() == ["Degraded", "Up"]
+
+
+@pytest.mark.verifies("REQ_0607")
+def test_a_busy_bus_that_takes_a_frame_now_and_then_is_no_trouble() -> None:
+    with _bench() as bench:
+        writer = bench.writer("out", CanId(1))
+        _up(bench)
+        bench.mock.limit_room(0)
+        for number in range(40):
+            writer.send(bytes((number,)))
+
+        for _ in range(30):
+            bench.run(_WINDOW_NS // 2)
+            bench.mock.limit_room(1)
+        bench.run()
+
+        assert len(bench.mock.sent) == 30
+        assert bench.kinds() == []
+
+
+@pytest.mark.verifies("REQ_0630", "REQ_0632")
+@pytest.mark.parametrize("berr_reporting", [False, True], ids=["changes of state only", "every error"])
+def test_a_node_alone_on_the_bus_is_degraded_for_as_long_as_it_is_alone(berr_reporting: bool) -> None:
+    world = World(1)
+    bus = SimulatedCanBus(world, "vehicle")
+    interface = bus.node("app", berr_reporting=berr_reporting).interface("can0")
+    with Bench(interface, world=world, recovery_window_ns=_WINDOW_NS) as bench:
+        writer = bench.writer("out", CanId(1))
+        bench.start()
+
+        for _ in range(60):
+            writer.send(b"x")
+            bench.run(10 * MS)
+        alone = bench.connector.health()
+        bus.node("other")
+        bench.run(S)
+
+        assert "acknowledge" in str(alone.reason)  # type: ignore[union-attr]
+        assert bench.kinds()[-2:] == ["Degraded", "Up"]
+        assert bus.frames == 60
