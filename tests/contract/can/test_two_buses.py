@@ -8,11 +8,22 @@ from contextlib import contextmanager
 
 import pytest
 
-from taktora.can import CanConnector, CanConnectorOptions, CanId, CanIface, CanRouting, can_channel
+from taktora.can import (
+    CanConnector,
+    CanConnectorOptions,
+    CanFdFlags,
+    CanFrame,
+    CanFrameKind,
+    CanId,
+    CanIface,
+    CanRouting,
+    can_channel,
+)
 from taktora.can.socketcan import SocketCanInterface
-from taktora.connector import ChannelReader, ConnectorHealthKind, ConnectorHost
+from taktora.connector import ChannelReader, ChannelWriter, ConnectorHealthKind, ConnectorHost
 from taktora.runtime import Runtime
 from taktora_hil.rig_can import CanRig
+from tests.contract.can.interface_checks import Received
 from tests.patience import PATIENCE_S
 from tests.real_can import send_raw
 from tests.unit.can.support import MS, BytesCodec, FixedPolicy
@@ -34,8 +45,21 @@ class Gateway:
         self.values: dict[str, list[bytes]] = {}
         self._readers: dict[str, ChannelReader[bytes, BytesCodec]] = {}
 
-    def read(self, channel: str, interface: str, can_id: int, mask: int = 0x7FF) -> None:
-        routing = CanRouting(CanIface(interface), CanId(can_id), mask)
+    def write(
+        self, channel: str, interface: str, can_id: int, kind: CanFrameKind, flags: CanFdFlags
+    ) -> ChannelWriter[bytes, BytesCodec]:
+        routing = CanRouting(CanIface(interface), CanId(can_id), kind=kind, fd_flags=flags)
+        return self.connector.create_writer(can_channel(channel, routing), bytes)
+
+    def read(
+        self,
+        channel: str,
+        interface: str,
+        can_id: int,
+        mask: int = 0x7FF,
+        kind: CanFrameKind = CanFrameKind.CLASSICAL,
+    ) -> None:
+        routing = CanRouting(CanIface(interface), CanId(can_id), mask, kind)
         self._readers[channel] = self.connector.create_reader(can_channel(channel, routing), bytes)
         self.values[channel] = []
 
@@ -110,3 +134,41 @@ def test_a_bus_that_goes_down_leaves_the_other_and_comes_back_with_its_filters(c
         gateway.until(lambda: len(gateway.values["left"]) >= 2)
 
     assert gateway.values == {"left": [b"before", b"after"], "right": [b"before", b"while"]}
+
+
+@pytest.mark.realizes("TEST_0503")
+def test_each_frame_kind_reaches_the_channels_of_its_own_and_carries_its_flags(can_rig: CanRig) -> None:
+    first = can_rig.interfaces[0]
+    both = CanFdFlags.BRS | CanFdFlags.ESI
+    with _gateway(can_rig) as gateway, _peer(first) as (peer, heard):
+        gateway.read("classical", first, 0x100)
+        gateway.read("fd", first, 0x100, kind=CanFrameKind.FD)
+        writers = [
+            gateway.write("classical", first, 0x200, CanFrameKind.CLASSICAL, both),
+            gateway.write("fd", first, 0x201, CanFrameKind.FD, both),
+        ]
+        gateway.start()
+
+        peer.send(CanFrame(0x100, bytes(range(64)), fd=True, brs=True))
+        peer.send(CanFrame(0x100, b"c"))
+        peer.send(CanFrame(0x100, b"f", fd=True))
+        for writer in writers:
+            writer.send(b"123456789"[: writer.max_payload_size])
+        gateway.until(lambda: bool(gateway.values["classical"]) and len(gateway.values["fd"]) >= 2)
+        gateway.until(lambda: len(heard.frames) >= 2)
+
+    assert gateway.values == {"classical": [b"c"], "fd": [bytes(range(64)), b"f"]}
+    assert heard.frames == [
+        CanFrame(0x200, b"12345678"),
+        CanFrame(0x201, b"123456789\0\0\0", fd=True, brs=True, esi=True),
+    ]
+
+
+@contextmanager
+def _peer(interface: str) -> Iterator[tuple[SocketCanInterface, Received]]:
+    peer, heard = SocketCanInterface(interface), Received()
+    peer.open(heard)
+    try:
+        yield peer, heard
+    finally:
+        peer.close()
