@@ -62,6 +62,8 @@ class RestSignal:
         self.effects: list[_Effect] = []
         self._message = message
         self._mask = (1 << signal.bits) - 1
+        if not signal.factor:
+            raise ConfigurationError(f"{self._place}: its factor is 0, so no value can be sent; correct the DBC")
         low, high = signal.limits
         self._steps = (0, -1) if signal.is_float else tuple(sorted((signal.steps(low), signal.steps(high))))
         self._constant = self._start_raw()
@@ -201,7 +203,7 @@ class RestSignal:
         signal, start = self.signal, self.signal.start_raw
         if start is None:
             low, high = signal.limits
-            return signal.physical_to_raw(min(max(0, low), high))
+            return signal.physical_to_raw(min(max(0, low), high)) if low <= high else 0
         try:
             return _pattern_of_start(signal, start)
         except OverflowError:

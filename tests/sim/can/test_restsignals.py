@@ -268,3 +268,33 @@ def test_a_start_value_that_does_not_fit_its_signal_is_refused(tmp_path: Path, s
 
     with pytest.raises(ConfigurationError, match=rf"PackStatus\.Voltage: GenSigStartValue {start}.* its 16 bits"):
         frame(dbc, "PackStatus")
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_a_signal_of_factor_0_is_refused(tmp_path: Path) -> None:
+    dbc = load_dbc(write_dbc(tmp_path, VEHICLE.replace("(0.1,0)", "(0,0)")))
+
+    with pytest.raises(ConfigurationError, match=r"PackStatus\.Voltage: its factor is 0"):
+        frame(dbc, "PackStatus")
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_a_declared_range_beyond_the_bits_counts_as_the_bits(tmp_path: Path) -> None:
+    dbc = load_dbc(write_dbc(tmp_path, VEHICLE.replace("[1|3]", "[-5|300]")))
+    mode = frame(dbc, "PackStatus").signal("Mode")
+
+    mode.set(15)
+    with pytest.raises(ConfigurationError, match=r"16 is outside 0\.*15"):
+        mode.set(16)
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_a_range_that_the_bits_cannot_reach_leaves_the_start_at_raw_0_and_takes_no_value(tmp_path: Path) -> None:
+    dbc = load_dbc(write_dbc(tmp_path, VEHICLE.replace("[1|3]", "[20|30]")))
+    pack = frame(dbc, "PackStatus")
+
+    pack.build(Moment(0, 0))
+
+    assert pack.signal("Mode").value == 0
+    with pytest.raises(ConfigurationError, match=r"PackStatus\.Mode: 15 is outside 20\.\.15"):
+        pack.signal("Mode").set(15)
