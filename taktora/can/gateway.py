@@ -130,11 +130,15 @@ class CanLinkDriver:
 
     # req: REQ_0623
     def channels_changed(self) -> None:
-        """Bring the filters up to date on the open socket; the bus does not notice."""
+        """Bring the filters up to date on the open socket; the bus does not notice. One that refuses them is Down."""
         self._compile_matches()
         self._close_retired()
-        if self.interface.state is CanIfaceState.ACTIVE:
+        if self.filters is None or self.interface.state is CanIfaceState.DOWN:
+            return
+        try:
             self._apply_filters()
+        except StackError as error:
+            self.link.go_down(self._reason_of(error))
 
     # req: REQ_0611, REQ_0613, REQ_0615
     def compose(self, routing: CanRouting, sample: RawSample, payload: memoryview) -> CanFrame:  # noqa: ARG002

@@ -37,7 +37,7 @@ from taktora.testing.mock_can import MockCanInterface
 from taktora_sim.can import SimulatedCanBus
 from taktora_sim.world import World
 from tests.patience import PATIENCE_S
-from tests.unit.can.support import MS, Bench, BytesCodec, FixedPolicy, S, frame
+from tests.unit.can.support import MS, Bench, BytesCodec, FixedPolicy, S, frame, values
 
 _WINDOW_NS = 100 * MS
 _BACK_OFF_NS = 10 * MS
@@ -141,6 +141,40 @@ def test_connecting_becomes_down_by_filters_that_are_refused_and_the_socket_is_c
         assert closed is CanIfaceState.CLOSED
         assert bench.kinds() == ["Down", "Connecting", "Down", "Connecting"]
         assert mock.filters == (CanFilter(0, 0xC0000000),)
+
+
+@pytest.mark.verifies("REQ_0623", "REQ_0633")
+def test_up_becomes_down_by_filters_that_are_refused_and_the_gateway_goes_on() -> None:
+    mock = _RefusesFilters("can0")
+    with _bench(mock) as bench:
+        _up(bench)
+        mock.refusals = 1
+
+        late = bench.reader("late", CanId.extended(5))
+        bench.run()
+        refused = _state(bench)
+        bench.run(_BACK_OFF_NS)
+        mock.inject_frame(frame(5, b"x", extended=True))
+        bench.run()
+
+        assert isinstance(refused, Down)
+        assert refused.reason == IfaceDown("can0", "the kernel refused 1 filters")
+        assert values(late) == [b"x"]
+        assert bench.kinds() == ["Down", "Connecting", "Up"]
+
+
+@pytest.mark.verifies("REQ_0623", "REQ_0633")
+def test_the_filters_follow_the_readers_while_a_restart_is_awaited_too() -> None:
+    mock = _KnowsItsController("can0")
+    with _bench(mock) as bench:
+        _up(bench)
+        mock.is_off = True
+        _bus_off(bench)
+
+        bench.reader("late", CanId.extended(5))
+        bench.run()
+
+        assert [entry.can_id for entry in mock.filters] == [0, 0x80000005]
 
 
 @pytest.mark.verifies("REQ_0631", "REQ_0632", "REQ_0630")
