@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from taktora.can import CanFilter, CanFrame
 from taktora_sim.can import script_model as model
@@ -13,6 +14,7 @@ from taktora_sim.can.script_bench import contents_of
 from taktora_sim.can.script_cangen import parse_pattern
 from taktora_sim.can.script_random import random_script
 from taktora_sim.can.script_text import frame_text, parse_filter, parse_frame
+from taktora_sim.cli import app
 
 pytestmark = [pytest.mark.verifies("REQ_8206")]
 
@@ -236,3 +238,16 @@ def test_random_scripts_are_scripts_and_equal_for_equal_seeds() -> None:
     assert texts == [random_script(seed) for seed in range(60)]
     kinds = {type(statement) for script in scripts for statement in script.statements}
     assert kinds >= {model.Send, model.SetFilters, model.Open, model.Close, model.Link, model.Hold, model.Inject}
+
+
+def test_the_command_prints_the_logs_and_refuses_with_file_and_line(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.can", tmp_path / "bad.can"
+    good.write_text("bus a\nsocket s on a receive-own\nsend s 123#11\n", encoding="utf-8")
+    bad.write_text("bus a\nsnd\n", encoding="utf-8")
+
+    printed = CliRunner().invoke(app, ["can-script", str(good)])
+    refused = CliRunner().invoke(app, ["can-script", str(bad)])
+
+    assert (printed.exit_code, printed.stdout) == (0, "[s]\n123#11\n")
+    assert refused.exit_code == 2
+    assert "taktora sim: bad.can, line 2: 'snd' is no statement; expected bus, node" in refused.output
