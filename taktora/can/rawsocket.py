@@ -132,8 +132,7 @@ class KernelTime:
 
     def look(self) -> None:
         """Compare the clocks: once per wake, since the civil one may have been set."""
-        ahead_ns, uncertain_ns = self._compare()
-        if abs(ahead_ns - self._ahead_ns) > _CLOCK_SET_NS + uncertain_ns:
+        if abs(self._compare()[0] - self._ahead_ns) > _CLOCK_SET_NS:  # it was, or this thread was held up
             self._ahead_ns = self._measure()
 
     def _measure(self) -> int:

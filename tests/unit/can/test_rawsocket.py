@@ -29,11 +29,14 @@ class _Clock:
 
 
 @pytest.mark.verifies("REQ_0602")
-def test_a_thread_that_is_held_up_between_the_clocks_moves_no_time_stamp() -> None:
-    clock = _Clock({4: 40_000_000, 20: 70_000_000})  # in the first comparison, and in a later look
+@pytest.mark.parametrize(
+    ("stalled_at", "looks"), [pytest.param(4, 0, id="in the first comparison"), pytest.param(19, 1, id="in a look")]
+)
+def test_a_thread_that_is_held_up_between_the_clocks_moves_no_time_stamp(stalled_at: int, looks: int) -> None:
+    clock = _Clock({stalled_at: 40_000_000})
     times = KernelTime(clock)
 
-    for _ in range(3):
+    for _ in range(looks):
         times.look()
     at_ns = clock.mono_ns
 

@@ -359,6 +359,21 @@ def test_the_mtu_says_whether_an_interface_carries_can_fd(
     assert (before, rig.interface.carries_fd) == (carries, carries)
 
 
+@pytest.mark.verifies("REQ_0611")
+def test_an_interface_that_was_set_up_anew_is_seen_as_it_is_now(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socketcan_module, "_NETWORK", tmp_path)
+    (tmp_path / "can0").mkdir()
+    (tmp_path / "can0/mtu").write_text("16\n", encoding="ascii")
+    rig.interface.open(rig.log)
+    rig.interface.close()
+
+    (tmp_path / "can0/mtu").write_text("72\n", encoding="ascii")
+
+    assert rig.interface.carries_fd
+
+
 @pytest.mark.verifies("REQ_0602")
 def test_time_stamps_are_the_kernels_on_the_runtimes_clock(rig: Rig) -> None:
     interface = SocketCanInterface("can0", rig.clock, make_bus=lambda _name: rig.bus)
@@ -449,6 +464,32 @@ def test_each_loss_is_told_once_and_the_bus_may_be_quiet_then(rig: Rig, room: in
 
     assert rig.log.lost == [40]
     assert len(rig.log.frames) == 1 + room + 1
+
+
+class _Endless(Log):
+    """A listener that is never without a next frame, until it has heard of a loss or given up."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__()
+        self._rig = rig
+
+    def on_frame(self, frame: CanFrame) -> None:
+        super().on_frame(frame)
+        self._rig.socket.lost = 5
+        if not self.lost and len(self.frames) < 10 * BATCH:
+            self._rig.peer.send(_raw(1), 0)
+
+
+@pytest.mark.verifies("REQ_0606", "REQ_0602")
+def test_losses_are_told_while_frames_never_end(rig: Rig) -> None:
+    endless = _Endless(rig)
+    rig.interface.open(endless)
+
+    rig.peer.send(_raw(1), 0)
+    _wait_for(lambda: endless.lost or len(endless.frames) >= 10 * BATCH)
+
+    assert endless.lost == [5]
+    assert len(endless.frames) <= BATCH + 1
 
 
 @pytest.mark.verifies("REQ_0606", "REQ_0602")
