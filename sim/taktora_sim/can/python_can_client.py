@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from time import monotonic, sleep
+from time import monotonic, monotonic_ns, sleep
 from typing import Any, Final
 
 from taktora.can.interface import CanFilter, CanFrame
@@ -44,6 +44,9 @@ _START_S: Final = 60.0
 """How long a server may take to come up, on a machine with other things to do."""
 _ANSWER_S: Final = 30.0
 """How long a server may take to answer; it answers at once, or the machine stands still."""
+_SLICE_NS: Final = 500_000_000
+"""Longest wait for room in one request: in between other threads ask, and a Bus that was shut down is noticed."""
+_YIELD_S: Final = 0.001
 _HELLO_S: Final = 10.0
 _PATIENCE_S: Final = 3.0
 """How long a server may take until it holds its lock, before another one is started."""
@@ -66,6 +69,8 @@ class RemotePort:
         self._asking = threading.Lock()
         self._reading = threading.Lock()
         self._record = bytearray()
+        self._answers = bytearray()
+        self._owed = 0
         self._is_closed = False
         self._endpoint, self._control, self._stream, welcome = _connect(wish)
         self.bitrate: int = welcome["bitrate"]
@@ -78,9 +83,17 @@ class RemotePort:
         Raises:
             PortError: no room in time (ENOBUFS), interface down (ENETDOWN), or the server has gone.
         """
-        with self._asking:
-            wait_s = None if timeout_ns is None else timeout_ns * 1e-9 + _ANSWER_S
-            self._exchange(pack_send(frame, timeout_ns), wait_s)
+        until_ns = None if timeout_ns is None else monotonic_ns() + timeout_ns
+        while True:
+            left_ns = _SLICE_NS if until_ns is None else min(_SLICE_NS, max(0, until_ns - monotonic_ns()))
+            try:
+                with self._asking:
+                    self._exchange(pack_send(frame, left_ns))
+                return
+            except PortError as error:
+                if error.code != errno.ENOBUFS or (until_ns is not None and monotonic_ns() >= until_ns):
+                    raise
+            sleep(_YIELD_S)  # so that another thread that waits to ask something gets its turn
 
     def receive(self, timeout_ns: int | None) -> Received | None:
         """Return the next frame, or None when there was none in time (None: for ever).
@@ -149,15 +162,25 @@ class RemotePort:
 
     def _ask(self, **request: object) -> dict[str, Any]:
         with self._asking:
-            return self._exchange(say(JSON, request), _ANSWER_S)
+            return self._exchange(say(JSON, request))
 
-    def _exchange(self, request: bytes, wait_s: float | None) -> dict[str, Any]:
-        """Ask and return the answer; an answer that says no is raised."""
+    def _exchange(self, request: bytes) -> dict[str, Any]:
+        """Ask and return the answer; an answer that says no is raised.
+
+        Answers come in the order of requests. One that nobody waited for, since its caller was interrupted (Ctrl-C),
+        is dropped here.
+        """
         self._refuse_closed()
+        answer: dict[str, Any] = {}
         try:
             self._control.sendall(request)
-            answer = _answer(self._control, wait_s)
+            self._owed += 1
+            while self._owed:
+                answer = _answer(self._control, self._answers, _ANSWER_S)
+                self._owed -= 1
         except (OSError, EOFError) as error:
+            with suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)  # what comes too late answers nothing any more
             raise self._gone() from error
         if "error" in answer:
             raise PortError(answer["error"], answer["code"])
@@ -231,7 +254,7 @@ class _Starter:
         arguments = [sys.executable, "-P", "-m", "taktora_sim.can.serve", "--channel", channel, "--background"]
         # A group and a terminal of its own: what interrupts this program must not end the bus of others.
         if os.name == "nt":
-            flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]
+            flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined,unused-ignore]
         else:
             flags = {"start_new_session": True}
         with self._complaint.open("wb") as complaint:
@@ -287,12 +310,12 @@ def _reach(endpoint: Endpoint, wish: Wish) -> tuple[socket.socket, socket.socket
         try:
             control = stack.enter_context(_dial(endpoint.port))
             control.sendall(say(JSON, hello))
-            welcome = _answer(control, _HELLO_S)
+            welcome = _answer(control, bytearray(), _HELLO_S)
             if "error" in welcome:
                 raise ConfigurationError(welcome["error"])
             stream = stack.enter_context(_dial(endpoint.port))
             stream.sendall(say(STREAM, {"token": endpoint.token, "client": welcome["client"]}))
-            _answer(stream, _HELLO_S)
+            _answer(stream, bytearray(), _HELLO_S)
         except (OSError, EOFError, TimeoutError):
             return None
         stack.pop_all()
@@ -306,24 +329,20 @@ def _dial(port: int) -> socket.socket:
     return end
 
 
-def _answer(end: socket.socket, wait_s: float | None) -> dict[str, Any]:
-    """Read one message, byte by byte no further: what follows it is not an answer.
+def _answer(end: socket.socket, data: bytearray, wait_s: float) -> dict[str, Any]:
+    """Read one message and no further: what follows it is not an answer. ``data`` keeps what was read of it.
 
     Raises:
         EOFError: the connection has ended.
         TimeoutError: there is none in time.
     """
-    data = bytearray()
-    wanted = HEAD_BYTES
-    while len(data) < wanted:
+    while len(data) < (wanted := HEAD_BYTES if len(data) < HEAD_BYTES else message_bytes(data[:HEAD_BYTES])):
         if not _is_readable(end, wait_s):
             raise TimeoutError
         piece = _read(end, wanted - len(data))
         if not piece:
             raise EOFError
         data += piece
-        if len(data) == HEAD_BYTES:
-            wanted = message_bytes(data)
     [(_, body)] = split_messages(data)
     answer: dict[str, Any] = json.loads(body)
     return answer

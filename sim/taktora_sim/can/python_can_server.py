@@ -43,6 +43,7 @@ _POLL_S = 0.5
 _CHUNK = 65536
 
 
+# req: REQ_8203
 class CanServer:
     """One bus, its programs, and the loop between them.
 
@@ -286,6 +287,7 @@ class _Client:
             stream.write(pack_received(inbox.popleft()))
 
     def _take(self, kind: int, body: bytes) -> None:
+        self._give_up()  # whoever asks on has been interrupted in his wait for room
         if kind == SEND:
             self._send(*unpack_send(body))
         else:
@@ -337,7 +339,10 @@ class _Client:
 
     def _give_up(self) -> None:
         if self._parked is not None:
+            _, timer = self._parked
             self._parked = None
+            if timer is not None:
+                timer.cancel()
             full = f"CAN channel {self.port.wish.channel!r}: no room in the transmit queue in time (ENOBUFS)"
             self._answer({"error": full, "code": errno.ENOBUFS})
 

@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -199,6 +200,45 @@ def test_shutting_down_wakes_a_reader_in_another_thread(bus: can.BusABC) -> None
     notifier.stop()
 
     assert isinstance(failures[0], can.CanOperationError)
+
+
+def test_shutting_down_ends_a_wait_for_room_in_another_thread(channel: str) -> None:
+    failures: list[Exception] = []
+    bus = can.Bus(interface="taktora_sim", channel=channel, acknowledge=False, txqueuelen=1, ignore_config=True)
+    bus.send_periodic(_message(3), 10.0)  # nobody acknowledges it: the queue is full from now on
+
+    def wait_for_room() -> None:
+        try:
+            while True:
+                bus.send(_message(2))
+        except can.CanOperationError as error:
+            failures.append(error)
+
+    sender = threading.Thread(target=wait_for_room)
+    sender.start()
+    assert bus.state in set(can.BusState)  # others ask in between
+    bus.shutdown()
+    sender.join(PATIENCE_S)
+
+    assert not sender.is_alive()
+    assert "closed" in str(failures[0])
+
+
+def test_who_was_interrupted_in_a_call_gets_right_answers_later(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    with can.Bus(interface="taktora_sim", channel=channel, acknowledge=False, txqueuelen=1, ignore_config=True) as bus:
+        bus.send(_message(1))
+        for call in (lambda: bus.send(_message(2)), lambda: bus.state):
+            with monkeypatch.context() as patch:
+                patch.setattr(python_can_client, "_answer", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    call()
+
+        assert bus.state in set(can.BusState)
+        with pytest.raises(can.CanOperationError, match="ENOBUFS"):
+            bus.send(_message(3), 0)
 
 
 def test_a_notifier_on_an_event_loop_reads_by_descriptor(channel: str) -> None:
