@@ -117,7 +117,10 @@ class Baton(Turns):
         member.left.release()
         if member.is_revoked:
             return
-        chosen = self.main if self.is_closing else self._choose()
+        try:
+            chosen = self.main if self.is_closing else self._choose()
+        except Ended:  # the baton was taken away
+            return
         self._ended.append(member.thread)
         self._give(chosen)
 

@@ -107,6 +107,18 @@ class Turns:
             self.poll()
             self.wait(Wait(me, _always))
 
+    def step(self) -> bool:
+        """Let all run that can; return True if the next thing to happen was a thread's, and has happened."""
+        me = self._enter()
+        self.wait(Wait(me, _always))
+        self._forget_stale()
+        due_ns = self.world.next_due_ns
+        deadline_ns = self._deadlines[0][0] if self._deadlines else None
+        if deadline_ns is None or (due_ns is not None and due_ns <= deadline_ns):
+            return False
+        self.wait(Wait(me, None, deadline_ns))
+        return True
+
     def poll(self) -> None:
         """Count a look at the clock or at something that is not ready; a loop of nothing but looks is given time."""
         me = self.holder
@@ -287,6 +299,8 @@ class Turns:
                 return
         except Nudge:
             return
+        except Ended:
+            raise  # the baton was taken away from this very thread
         except BaseException as error:  # whatever ends a run ends it where the main thread waits
             self.tell_main(error)
             return

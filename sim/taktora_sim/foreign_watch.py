@@ -59,12 +59,12 @@ class StuckWatch:
 
     def _watch(self, look_s: float) -> None:
         try:
-            seen: object = None
-            looks = 0
+            # Nothing here makes objects that the garbage collector counts: when it runs is up to the program alone.
+            switches = progress = looks = 0
             while not self._stop.acquire(timeout=look_s):
-                found = (self._baton.holder, self._baton.switches, self._baton.progress)
-                if found != seen or _is_held_up(self._baton.holder):
-                    seen, looks = found, 0
+                baton = self._baton
+                if switches != baton.switches or progress != baton.progress or _is_held_up(baton.holder):
+                    switches, progress, looks = baton.switches, baton.progress, 0
                     continue
                 looks += 1
                 if looks >= _LOOKS:

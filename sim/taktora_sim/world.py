@@ -379,8 +379,8 @@ class World:
         self.refuse_nesting()
         self.raise_failure()
         self.start()
-        if self.baton is not None:
-            self.baton.sleep(0)
+        if self.baton is not None and self.baton.step():
+            return True
         if not self._queue:
             return False
         stepped = iter((False, True))

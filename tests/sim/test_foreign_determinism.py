@@ -12,7 +12,7 @@ from taktora_sim.guard import GuardMode
 from taktora_sim.play import PlayOptions, play
 from taktora_sim.scenario import load_scenario
 from tests.sim.fresh import ROOT, hash_of, run_fresh
-from tests.sim.test_determinism import python  # noqa: F401 - a fixture
+from tests.sim.test_determinism import HAS_ICEORYX, python  # noqa: F401 - a fixture
 
 PLANTED = str(ROOT / "tests" / "sim" / "scenarios" / "planted.py")
 FOREIGN = str(ROOT / "tests" / "sim" / "scenarios" / "foreign.py")
@@ -46,6 +46,11 @@ def test_fresh_processes_with_other_hash_seeds_give_the_same_hash(tmp_path: Path
 @pytest.mark.verifies("REQ_8006")
 def test_the_guard_changes_nothing(mode: GuardMode, watching: str) -> None:
     assert here(mode, watching=watching) == here("off")
+
+
+@pytest.mark.skipif(not HAS_ICEORYX, reason="not run: iceoryx2 is not installed")
+def test_both_transports_give_the_same_hash() -> None:
+    assert here(transport="iceoryx2") == here()
 
 
 def test_a_run_that_ends_in_the_midst_of_threads_repeats() -> None:

@@ -192,6 +192,43 @@ def test_a_loop_that_never_looks_at_the_clock_is_told(world: World, is_main: boo
         program()
 
 
+@pytest.mark.parametrize("steps_on", ["main", "other"])
+def test_an_event_of_the_world_that_never_ends_is_told(world: World, steps_on: str) -> None:
+    flag: list[int] = []
+
+    def spin() -> None:
+        while not flag:
+            pass
+
+    def program() -> None:
+        threading.Thread(target=lambda: time.sleep(10), daemon=True, name="other").start()
+        if steps_on == "main":
+            time.sleep(0)  # so that the other thread waits already when this one begins to
+        time.sleep(10)
+
+    world.call_at(MS, spin)
+    with pytest.raises(ForeignStuck, match="in spin; it waits"), world.foreign_threads(patience_s=SOON_S):
+        program()
+
+
+def test_the_block_may_be_in_any_thread_and_in_a_current_world(world: World) -> None:
+    log: list[tuple[str, int]] = []
+
+    def whole() -> None:
+        with world.as_current(), world.foreign_threads():
+            thread = threading.Thread(target=lambda: log.append(("inner", world.now_ns())))
+            thread.start()
+            time.sleep(1)
+            thread.join()
+            log.append((threading.current_thread().name, world.now_ns()))
+
+    thread = threading.Thread(target=whole, name="whole")
+    thread.start()
+    thread.join(PATIENCE_S)
+
+    assert log == [("inner", 0), ("whole", S)]
+
+
 def test_a_run_held_back_to_its_rate_is_not_stuck(world: World) -> None:
     world.rate = 1.0
     with world.foreign_threads(patience_s=SOON_S):

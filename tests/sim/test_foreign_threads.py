@@ -317,6 +317,18 @@ def test_running_the_world_is_a_wait_of_the_thread_that_runs_it(world: World) ->
     assert log == [10, 20, 30, 40]
 
 
+def test_stepping_lets_the_threads_run_first(world: World) -> None:
+    log: list[str] = []
+    for ms in (1, 2):
+        world.call_at(ms * MS, lambda ms=ms: log.append(f"event {ms}"))  # type: ignore[misc]
+    with world.foreign_threads():
+        threading.Thread(target=lambda: (log.append("thread"), time.sleep(0.0015), log.append("late"))).start()  # type: ignore[func-returns-value]
+        while world.step():
+            log.append(f"step at {world.now_ns() // 1000}")
+
+    assert log == ["thread", "event 1", "step at 1000", "late", "step at 1500", "event 2", "step at 2000"]
+
+
 def test_a_wait_of_a_model_wakes_its_thread_at_the_event(world: World) -> None:
     frames: list[int] = []
     log: list[tuple[int, bool]] = []
