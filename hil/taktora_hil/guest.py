@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
 from taktora.errors import ConfigurationError
-from taktora_hil.guest_image import Kernel, find_kernel, pack_initramfs, unpacked_module
+from taktora_hil.guest_image import Kernel, find_kernel, is_dynamic, pack_initramfs, unpacked_module
 from taktora_hil.guest_kernel import cached_kernels
 
 __all__ = ["CAN_MODULES", "KERNEL_FOLDER", "Guest", "GuestTimeout", "needs_kernel", "why_no_guest"]
@@ -37,6 +37,7 @@ Unset: the installed kernels in /boot, then those that were downloaded before.
 _GUEST_MODULES: Final = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _EMULATOR: Final = "qemu-system-x86_64"
 _MACHINE: Final = "x86_64"
+_BUSYBOX: Final = "busybox"
 _MICRO_FOLDERS: Final = ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "root")
 _TIMED_OUT: Final = 143
 """What busybox's timeout ends with when it had to end the command: 128 + SIGTERM."""
@@ -91,11 +92,17 @@ def _why_no_emulator() -> str:
         return f"not run: a guest needs Linux, this is {sys.platform}"
     if platform.machine() != _MACHINE:
         return f"not run: a guest runs this machine's programs on {_MACHINE}, this is {platform.machine()}"
-    tools = {_EMULATOR: "qemu-system-x86", "busybox": "busybox-static", "setpriv": "util-linux"}
-    missing = [f"{tool} (package {package})" for tool, package in tools.items() if shutil.which(tool) is None]
+    tools = {_EMULATOR: "qemu-system-x86", _BUSYBOX: "busybox-static", "setpriv": "util-linux"}
+    missing = [f"{tool} (package {package})" for tool, package in tools.items() if not _is_usable(tool)]
     if missing:
         return f"not run: a guest needs {' and '.join(missing)}; apt-get install them"
     return ""
+
+
+def _is_usable(tool: str) -> bool:
+    """Say whether a program is here, and needs no library where it is the only file there is."""
+    path = shutil.which(tool)
+    return path is not None and (tool != _BUSYBOX or not is_dynamic(Path(path)))
 
 
 # req: REQ_8506
@@ -157,7 +164,7 @@ class Guest:
             return exit_status(status.read().decode(errors="replace"), self.limit_s)
 
     def _initramfs(self, kernel: Kernel, script: str) -> bytes:
-        busybox = shutil.which("busybox")
+        busybox = shutil.which(_BUSYBOX)
         assert busybox is not None
         init = _INIT.format(
             shared=shlex.quote(str(self.shared.resolve())), limit_s=int(self.limit_s), command=shlex.quote(script)

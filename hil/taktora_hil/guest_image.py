@@ -8,6 +8,7 @@ from __future__ import annotations
 import lzma
 import re
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,15 @@ from typing import Final
 
 from taktora.errors import ConfigurationError
 
-__all__ = ["Kernel", "find_kernel", "pack_initramfs", "unpacked_module"]
+__all__ = ["Kernel", "find_kernel", "is_dynamic", "pack_initramfs", "unpacked_module"]
 
 _MODULE_NAME: Final = re.compile(r"(?P<name>.+)\.ko(\.xz)?")
 _DEPENDS: Final = re.compile(rb"\0depends=([^\0]*)\0")
+_ELF: Final = b"\x7fELF\x02\x01"
+_ELF_TABLE: Final = struct.Struct("<Q")
+_ELF_ENTRIES: Final = struct.Struct("<HH")
+_ELF_KIND: Final = struct.Struct("<I")
+_PT_INTERP: Final = 3
 _VERSION: Final = re.compile(r"\d+|\D+")
 
 
@@ -91,6 +97,18 @@ def find_kernel(root: Path, modules: Sequence[str]) -> Kernel | None:
         if kernel.modules.is_dir() and kernel.has(modules):
             return kernel
     return None
+
+
+def is_dynamic(program: Path) -> bool:
+    """Say whether a program asks for a dynamic linker (ELF, 64 bit: a program header of type PT_INTERP)."""
+    try:
+        image = program.read_bytes()
+        (table,) = _ELF_TABLE.unpack_from(image, 0x20)
+        size, count = _ELF_ENTRIES.unpack_from(image, 0x36)
+        kinds = [_ELF_KIND.unpack_from(image, table + number * size)[0] for number in range(count)]
+    except (OSError, struct.error):
+        return False
+    return image.startswith(_ELF) and _PT_INTERP in kinds
 
 
 def unpacked_module(path: Path) -> bytes:

@@ -48,6 +48,15 @@ def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("pc")
 @pytest.mark.verifies("REQ_8506", "REQ_8507", "REQ_8510")
+def test_a_busybox_that_needs_libraries_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", _only("setpriv", "busybox", "qemu-system-x86_64"))
+    monkeypatch.setattr(guest, "is_dynamic", lambda _path: True)
+
+    assert guest.why_no_guest() == ("not run: a guest needs busybox (package busybox-static); apt-get install them")
+
+
+@pytest.mark.usefixtures("pc")
+@pytest.mark.verifies("REQ_8506", "REQ_8507", "REQ_8510")
 def test_a_missing_kernel_is_told_with_the_way_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "which", _only("setpriv", "busybox", "qemu-system-x86_64"))
     monkeypatch.setenv(guest.KERNEL_FOLDER, str(tmp_path))

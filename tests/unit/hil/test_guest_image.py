@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taktora.errors import ConfigurationError
-from taktora_hil.guest_image import find_kernel, pack_initramfs, unpacked_module
+from taktora_hil.guest_image import find_kernel, is_dynamic, pack_initramfs, unpacked_module
 
 pytestmark = [pytest.mark.verifies("REQ_8506")]
 
@@ -107,3 +107,29 @@ def test_another_program_unpacks_the_archive(tmp_path: Path) -> None:
     subprocess.run(["busybox", "cpio", "-i"], input=archive, cwd=tmp_path, check=True, timeout=60, capture_output=True)
 
     assert (tmp_path / "a/one").read_bytes() == b"1"
+
+
+def _elf(*kinds: int) -> bytes:
+    """Return the head of a 64-bit program with program headers of these types behind it."""
+    head = bytearray(64)
+    head[:6] = b"\x7fELF\x02\x01"
+    head[0x20:0x28] = (64).to_bytes(8, "little")
+    head[0x36:0x38], head[0x38:0x3A] = (56).to_bytes(2, "little"), len(kinds).to_bytes(2, "little")
+    return bytes(head) + b"".join(kind.to_bytes(4, "little") + bytes(52) for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        pytest.param(_elf(6, 3, 1), True, id="asks for a linker"),
+        pytest.param(_elf(1, 1, 4), False, id="static"),
+        pytest.param(b"#!/bin/sh\n" + bytes(80), False, id="script"),
+        pytest.param(b"", False, id="empty"),
+        pytest.param(_elf(1, 3)[:120], False, id="cut off"),
+    ],
+)
+def test_a_program_that_needs_libraries_is_known(tmp_path: Path, image: bytes, expected: bool) -> None:
+    (tmp_path / "program").write_bytes(image)
+
+    assert is_dynamic(tmp_path / "program") is expected
+    assert not is_dynamic(tmp_path / "none")
