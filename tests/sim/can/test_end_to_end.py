@@ -45,7 +45,9 @@ class Pump:
 class Plant:
     """A gauge that reports a level every 10 ms, an application that answers each report with a pump speed."""
 
-    def __init__(self, folder: Path, plan: FaultPlan | None = None, seed: int = 1, **options: int) -> None:
+    def __init__(
+        self, folder: Path, plan: FaultPlan | None = None, seed: int = 1, outbound_bridge_capacity: int = 256
+    ) -> None:
         self.world = World(seed, plan=plan)
         self.bus = SimulatedCanBus(self.world, "tank", 250_000)
         self.gauge: CanNode = self.bus.node("gauge")
@@ -62,7 +64,7 @@ class Plant:
             CanConnectorOptions(
                 ifaces=(iface,),
                 reconnect_policy=lambda random: ExponentialBackoff(random, initial_ns=20 * MS, max_ns=100 * MS),
-                **options,
+                outbound_bridge_capacity=outbound_bridge_capacity,
             ),
             [self.app_node.interface("can0")],
             self.codec,
