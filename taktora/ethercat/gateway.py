@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkabl
 from taktora.connector.errors import Disconnected
 from taktora.connector.feed import Feed, Subscription
 from taktora.connector.health import ConnectorHealth, ConnectorHealthKind
-from taktora.connector.link import InboundChannel, Link
+from taktora.connector.link import InboundChannel, Link, Sign
 from taktora.connector.routing import Routing
 from taktora.errors import BackPressure, ConnectorError, NotReady
 from taktora.ethercat.driver import Emergency
@@ -85,7 +85,7 @@ class BusLink(Link[Any, Inbound, BusMessage]):
     """The link of a segment: its driver is told of each state that was applied."""
 
     # req: REQ_0319, REQ_0333
-    def apply(self, health: ConnectorHealth) -> None:
+    def apply(self, health: ConnectorHealth | Sign) -> None:
         super().apply(health)
         assert isinstance(self.driver, EthercatLinkDriver)
         self.driver.note_health(self.health.kind)
