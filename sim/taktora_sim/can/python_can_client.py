@@ -249,7 +249,7 @@ class _Starter:
     def __init__(self, folder: RuntimeFolder, channel: str) -> None:
         self._lock = ChannelLock(folder, channel)
         self._channel = channel
-        self._complaint = folder.path / f"{channel}.{os.getpid()}.err"
+        self._complaint = folder.file(channel, f"{os.getpid()}.err")
         self._patient_until_s = monotonic() + _PATIENCE_S
         arguments = [sys.executable, "-P", "-m", "taktora_sim.can.serve", "--channel", channel, "--background"]
         # A group and a terminal of its own: what interrupts this program must not end the bus of others.

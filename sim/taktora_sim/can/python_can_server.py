@@ -142,7 +142,11 @@ class CanServer:
             ConfigurationError: another version, or another bus than wished for.
         """
         _check_version(request.get("version"))
-        client = _Client(self, link, Wish(**request["wish"]))
+        wish = Wish(**request["wish"])
+        if wish.channel != self.channel:
+            msg = f"this server has channel {self.channel!r}, not {wish.channel!r}"
+            raise ConfigurationError(f"{msg}; on this machine names that differ in case only are one")
+        client = _Client(self, link, wish)
         name = secrets.token_hex(8)
         self.clients[name] = client
         client.on_close = lambda: self.clients.pop(name, None)

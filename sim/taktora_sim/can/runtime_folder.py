@@ -9,11 +9,13 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote, unquote
 
 from taktora.errors import ConfigurationError
 
@@ -47,25 +49,29 @@ class RuntimeFolder:
         except OSError as error:
             msg = f"folder {self.path} for simulated CAN buses cannot be made: {error.strerror}"
             raise ConfigurationError(f"{msg}; name another one in {FOLDER_VARIABLE}") from error
-        if os.name == "posix" and (self.path.stat().st_uid != os.getuid() or self.path.stat().st_mode & 0o077):
-            msg = f"folder {self.path} for simulated CAN buses is open to other users"
-            raise ConfigurationError(f"{msg}; take their rights away (chmod 700), or name one in {FOLDER_VARIABLE}")
+        if os.name == "posix":
+            self._refuse_strangers()
+
+    def file(self, channel: str, kind: str) -> Path:
+        """Return the path of a file of ``channel``; characters that no file may have in its name are replaced."""
+        return self.path / f"{quote(channel, safe='')}.{kind}"
 
     def channels(self) -> list[str]:
         """Return the channels that have a living server, in order of their names."""
-        return sorted(name.stem for name in self.path.glob("*.json") if ChannelLock(self, name.stem).is_held())
+        names = sorted(unquote(path.stem) for path in self.path.glob("*.json"))
+        return [name for name in names if ChannelLock(self, name).is_held()]
 
     def endpoint(self, channel: str) -> Endpoint | None:
         """Return what the last server of ``channel`` has left, or None."""
         try:
-            return Endpoint(**json.loads((self.path / f"{channel}.json").read_text("ascii")))
+            return Endpoint(**json.loads(self.file(channel, "json").read_text("ascii")))
         except (OSError, ValueError, TypeError):
             return None
 
     def publish(self, channel: str, endpoint: Endpoint) -> None:
         """Tell how to reach the server of ``channel``, at once as a whole."""
-        target = self.path / f"{channel}.json"
-        draft = self.path / f"{channel}.json.{os.getpid()}"
+        target = self.file(channel, "json")
+        draft = self.file(channel, f"json.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             json.dump(asdict(endpoint), file)
         draft.replace(target)
@@ -73,18 +79,25 @@ class RuntimeFolder:
     def withdraw(self, channel: str) -> None:
         """Take the word back; idempotent."""
         with suppress(OSError):
-            (self.path / f"{channel}.json").unlink()
+            self.file(channel, "json").unlink()
 
     def complaint(self, channel: str) -> Path:
         """Return where a server in the background says what it died of."""
-        return self.path / f"{channel}.died"
+        return self.file(channel, "died")
+
+    def _refuse_strangers(self) -> None:
+        """Refuse a folder that another user can enter, or has laid out as a link."""
+        info = self.path.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+            msg = f"{self.path} for simulated CAN buses is no folder of this user alone"
+            raise ConfigurationError(f"{msg}; make it one (chmod 700), or name another in {FOLDER_VARIABLE}")
 
 
 class ChannelLock:
     """Who holds it serves the channel. The end of the process lets it go, whatever ended it."""
 
     def __init__(self, folder: RuntimeFolder, channel: str) -> None:
-        self._path = folder.path / f"{channel}.lock"
+        self._path = folder.file(channel, "lock")
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
@@ -120,7 +133,8 @@ def _default_path() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir():
         return Path(runtime) / "taktora-can"
-    return Path(tempfile.gettempdir()) / f"taktora-can-{getpass.getuser()}"
+    user = os.getuid() if os.name == "posix" else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"taktora-can-{user}"
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,11 +19,13 @@ import pytest
 
 from taktora_sim.can import python_can_client, serve
 from taktora_sim.can.python_can_wire import package_version
-from taktora_sim.can.runtime_folder import Endpoint, RuntimeFolder
+from taktora_sim.can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
 from tests.patience import PATIENCE_S
 from tests.system.can.parts import endpoint_of, is_served, kill, program, started, until
 
 pytestmark = pytest.mark.verifies("REQ_8203")
+
+_posix = pytest.mark.skipif(os.name != "posix", reason="not run: rights and interpreters as POSIX has them")
 
 _ECHO = """
 import can
@@ -150,6 +153,7 @@ def test_what_an_ended_server_has_left_leads_nobody_astray(channel: str, servers
         assert bus.recv(0) is None
 
 
+@_posix
 def test_a_server_that_cannot_be_started_is_told_of(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setattr(sys, "executable", f"{sys.base_prefix}/bin/python3")
@@ -177,11 +181,40 @@ def test_who_does_not_know_the_secret_gets_nothing(bus: can.BusABC, channel: str
     assert bus.recv(0) is None
 
 
+@_posix
 def test_a_folder_that_others_can_enter_is_refused(channel: str, servers: Path) -> None:
     servers.chmod(0o755)
 
     with pytest.raises(can.CanInitializationError, match="chmod 700"):
         _open(channel)
+
+
+@_posix
+def test_a_folder_laid_out_as_a_link_is_refused(
+    channel: str, servers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(servers)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(link))
+
+    with pytest.raises(can.CanInitializationError, match="no folder of this user alone"):
+        _open(channel)
+
+
+def test_a_channel_may_have_any_name_of_an_interface(channel: str, servers: Path) -> None:
+    name = f'{channel}:*?"<|\\'
+
+    with _open(name) as sender, _open(name) as receiver:
+        sender.send(_message(1))
+        assert receiver.recv(PATIENCE_S) is not None
+        assert name in RuntimeFolder(servers).channels()
+
+
+def test_a_server_that_was_found_by_another_name_refuses(bus: can.BusABC, channel: str, servers: Path) -> None:
+    RuntimeFolder(servers).publish(f"{channel}x", endpoint_of(servers, channel))
+
+    with pytest.raises(can.CanInitializationError, match=f"this server has channel '{channel}'"):
+        _open(f"{channel}x")
 
 
 def test_shutting_down_wakes_a_reader_in_another_thread(bus: can.BusABC) -> None:
@@ -317,7 +350,7 @@ class TestCommand:
 
         assert [message and message.arbitration_id for message in found] == [0x100] * 3
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="not run: the control channel needs POSIX")
+    @_posix
     def test_its_parent_injects_faults_by_the_control_channel(self, channel: str) -> None:
         command = ["-m", "taktora_sim.can.serve", "--channel", channel, "--control"]
         with started(command, stdin=subprocess.PIPE) as server:
