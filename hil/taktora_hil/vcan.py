@@ -25,7 +25,7 @@ __all__ = ["NOT_RUN", "main", "why_not_run"]
 RESULTS: Final = Path("reports/results/rig-can.json")
 SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
 _LIMIT_S: Final = 480.0
-_TEST_LIMIT_S: Final = 90.0
+_TEST_LIMIT_S: Final = 150.0
 NOT_RUN: Final = 77
 """Exit status where neither rig nor guest can be had; pytest has none like it."""
 
