@@ -103,8 +103,8 @@ def test_processes_that_start_at_once_share_one_server(channel: str, servers: Pa
 
 
 def test_the_server_ends_some_time_after_its_last_program(channel: str, servers: Path) -> None:
-    _open(channel).shutdown()
-    assert is_served(servers, channel)
+    with _open(channel):
+        assert is_served(servers, channel)
 
     until(lambda: not is_served(servers, channel), "the server still runs")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +100,26 @@ def test_the_player_of_python_can_keeps_the_spacing_of_its_log(channel: str, tmp
 
 
 @_posix
+def test_the_bridge_of_python_can_joins_two_channels(channel: str) -> None:
+    other = f"{channel}b"
+    ends = ["--bus1-interface", "taktora_sim", "--bus1-channel", channel]
+    ends += ["--bus2-interface", "taktora_sim", "--bus2-channel", other]
+    with started(_tool("can.bridge", *ends)) as bridge, _open(channel) as left, _open(other) as right:
+        assert bridge.stdout is not None
+        assert "CAN Bridge" in bridge.stdout.readline()
+        for number in range(5):
+            left.send(_message(number))
+            there = right.recv(PATIENCE_S)
+            right.send(_message(number + 0x100))
+            back = left.recv(PATIENCE_S)
+            assert there is not None
+            assert back is not None
+            assert (there.arbitration_id, back.arbitration_id) == (number, number + 0x100)
+        bridge.send_signal(signal.SIGINT)
+        assert bridge.wait(PATIENCE_S) == 0
+
+
+@_posix
 def test_the_monitor_of_cantools_shows_decoded_signals_on_a_terminal(channel: str) -> None:
     screen = _monitor(["-i", "taktora_sim", "-c", channel, "-b", "500000", str(_HERE / "vehicle.dbc")], channel)
 
@@ -111,31 +132,34 @@ def test_the_monitor_of_cantools_shows_decoded_signals_on_a_terminal(channel: st
 
 def _monitor(arguments: list[str], channel: str) -> str:
     """Run the monitor on a terminal of its own while a bus sends, and return what it drew."""
-    import fcntl
     import pty
-    import struct
     import termios
 
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "cantools", "monitor", *arguments])
+    terminal, inside = pty.openpty()
+    termios.tcsetwinsize(inside, (40, 120))
     drawn = bytearray()
+    monitor = subprocess.Popen(
+        [sys.executable, "-m", "cantools", "monitor", *arguments],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**os.environ, "TERM": "xterm"},
+        start_new_session=True,
+    )
     try:
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         database: Any = cantools.database.load_file(_HERE / "vehicle.dbc")
         payload = database.encode_message("EngineData", {"Rpm": 1500, "Coolant": 50, "Gear": 2})
         with _open(channel) as bus:
             bus.send_periodic(_message(0x100, *payload), 0.1)
             until(lambda: _drew(terminal, drawn, b"Second"), "the monitor shows no signal")
             os.write(terminal, b"q")
-            until(lambda: os.waitpid(child, os.WNOHANG)[0] or _drew(terminal, drawn, b"\0"), "the monitor does not end")
-            child = 0
+            until(lambda: _drew(terminal, drawn, b"") and monitor.poll() is not None, "the monitor does not end")
     finally:
-        if child:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        monitor.kill()
+        monitor.wait(PATIENCE_S)
+        os.close(inside)
         os.close(terminal)
+    assert monitor.returncode == 0, drawn
     return drawn.decode("utf-8", "replace")
 
 
@@ -143,10 +167,7 @@ def _drew(terminal: int, drawn: bytearray, wanted: bytes) -> bool:
     import select
 
     if select.select([terminal], [], [], 0.05)[0]:
-        try:
-            drawn += os.read(terminal, 65536)
-        except OSError:  # the other end is closed
-            return False
+        drawn += os.read(terminal, 65536)
     return wanted in drawn
 
 
