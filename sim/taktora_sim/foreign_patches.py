@@ -52,7 +52,7 @@ class Patches:
     def __init__(self, baton: Baton, packages: Iterable[str]) -> None:
         self._baton = baton
         self._packages = frozenset(packages) | _LIBRARY
-        self._scopes = ScopeMap()
+        self._scopes = _scopes()
         self._undo: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
@@ -284,6 +284,12 @@ class Patches:
         if named is not None and any(id(value) in values for value in named.values()):
             function.__kwdefaults__ = {name: values.get(id(value), value) for name, value in named.items()}
             self._undo.append(functools.partial(setattr, function, "__kwdefaults__", named))
+
+
+@functools.cache
+def _scopes() -> ScopeMap:
+    """Return whose code each file holds; worked out once a process."""
+    return ScopeMap()
 
 
 def _is_of(thing: object, names: dict[str, Any]) -> bool:
