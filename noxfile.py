@@ -14,6 +14,7 @@ nox.options.reuse_existing_virtualenvs = True
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 MAIN_JOBS = ("battery_monitor", "pick_axis")
 """Examples whose scenario.py is a main job: CAN, EtherCAT."""
+BENCHMARKS = ["channel", "dispatch", "virtual_time", "can", "can_kernel", "ethercat", "ethercat_rig", "report"]
 RIG_FOLDERS = ["tests/contract/ethercat", "tests/system/ethercat"]
 """Tests that run with SOEM on a rig."""
 VCAN_NOT_RUN = 77
@@ -107,7 +108,7 @@ def trace(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure what matters as ratios against peers in the same run."""
     session.install("-e", ".[all]", *group("bench"))
-    for name in session.posargs or ["channel", "dispatch", "virtual_time", "can", "ethercat", "ethercat_rig", "report"]:
+    for name in session.posargs or BENCHMARKS:
         session.run("python", f"benchmarks/bench_{name}.py")
 
 

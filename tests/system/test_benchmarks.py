@@ -23,7 +23,7 @@ TINY = {
     "bench_dispatch.py": ("--cycles", "20", "--rounds", "1"),
     "bench_report.py": ("--requirements", "20", "--results", "40"),
 }
-ON_THE_RIG = {"bench_ethercat_rig.py"}
+ON_THE_RIG = {"bench_ethercat_rig.py", "bench_can_kernel.py"}
 """Run by tests of the rig."""
 LINUX_ONLY = {"bench_channel.py", "bench_dispatch.py"}
 
