@@ -26,6 +26,8 @@ RESULTS: Final = Path("reports/results/rig-can.json")
 SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
 _LIMIT_S: Final = 480.0
 _TEST_LIMIT_S: Final = 150.0
+_CANNOT_COLLECT: Final = (2, 4)
+"""Exit statuses of pytest for files that it cannot import, and for wrong usage."""
 NOT_RUN: Final = 77
 """Exit status where neither rig nor guest can be had; pytest has none like it."""
 
@@ -45,12 +47,22 @@ def main(arguments: Sequence[str], root: Path | None = None) -> int:
     reports = root / "reports"
     environment = {RECORDINGS: str(reports / "recordings/can"), "PYTHONDONTWRITEBYTECODE": "1"}
     (root / RESULTS).parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "--world", "rig", "--no-unrun", "rig", "-p", "no:cacheprovider"]
-    command += ["--timeout", f"{_TEST_LIMIT_S:g}"]
-    command += ["--trace-results", str(root / RESULTS), *([] if _names_tests(arguments, root) else SUITE), *arguments]
+    pytest = [sys.executable, "-m", "pytest", "--world", "rig", "-p", "no:cacheprovider"]
+    tests = [*([] if _names_tests(arguments, root) else SUITE), *arguments]
+    command = [*pytest, "--no-unrun", "rig", "--timeout", f"{_TEST_LIMIT_S:g}"]
+    command += ["--trace-results", str(root / RESULTS), *tests]
     if not why_no_rig():
         return subprocess.run(command, cwd=root, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
-    return _in_guest(command, root, reports, environment)
+    return _collect([*pytest, "--collect-only", "-q", *tests], root) or _in_guest(command, root, reports, environment)
+
+
+def _collect(command: Sequence[str], root: Path) -> int:
+    """Collect the tests here, which keeps them compiled for the guest; return pytest's status where that is wrong."""
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603
+    if found.returncode not in _CANNOT_COLLECT:
+        return 0
+    sys.stderr.write(found.stdout + found.stderr)
+    return found.returncode
 
 
 def _get_kernel() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -120,6 +121,55 @@ def test_a_kernel_with_can_is_used_directly(
     assert vcan.main(arguments, tmp_path) == 5
     results = str(tmp_path / "reports/results/rig-can.json")
     assert [command[command.index("--trace-results") + 1 :] for command in commands] == [[results, *run]]
+
+
+class _Booted:
+    """Stands for a guest; remembers what it was to run."""
+
+    commands: ClassVar[list[list[str]]] = []
+    facts: ClassVar[dict[str, str]] = {"kernel": "6.1"}
+
+    def __init__(self, **_options: object) -> None: ...
+
+    def run(self, command: list[str], _folder: Path, _environment: dict[str, str]) -> int:
+        self.commands.append(command)
+        return 1
+
+
+@pytest.mark.verifies("REQ_8506")
+@pytest.mark.parametrize(
+    ("collected", "booted", "status"),
+    [
+        pytest.param(0, 1, 1, id="boots"),
+        pytest.param(5, 1, 1, id="nothing chosen here"),
+        pytest.param(2, 0, 2, id="a file cannot be imported"),
+        pytest.param(4, 0, 4, id="wrong usage"),
+    ],
+)
+def test_tests_are_collected_here_before_a_guest_is_booted_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    collected: int,
+    booted: int,
+    status: int,
+) -> None:
+    def collect(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        assert "--collect-only" in command
+        assert "--trace-results" not in command
+        return subprocess.CompletedProcess(command, collected, "what pytest says\n", "")
+
+    monkeypatch.setattr(vcan, "why_no_rig", lambda: "not run: no CAN here")
+    monkeypatch.setattr(vcan, "why_no_guest", lambda: "")
+    monkeypatch.setattr(vcan, "needs_kernel", lambda: False)
+    monkeypatch.setattr(vcan, "Guest", _Booted)
+    monkeypatch.setattr(_Booted, "commands", [])
+    monkeypatch.setattr(subprocess, "run", collect)
+
+    assert vcan.main(["-k", "walk"], tmp_path) == status
+
+    assert [command[-4:] for command in _Booted.commands] == [[*vcan.SUITE, "-k", "walk"]] * booted
+    assert ("what pytest says" in capsys.readouterr().err) is not bool(booted)
 
 
 @pytest.mark.verifies("REQ_8506")
