@@ -80,6 +80,7 @@ def _in_force(world: World, baton: Baton) -> Iterator[None]:
         yield
     finally:
         world.baton = None
+        baton.is_over = True
         world.forgive(Nudge)
 
 

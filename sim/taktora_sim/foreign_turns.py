@@ -56,6 +56,8 @@ class Turns:
         self.progress = 0
         """Counts whatever shows that the holder gets on."""
         self.is_closing = False
+        self.is_over = False
+        """The block has ended: stand-ins that a module imported in it has bound for good do what the real ones do."""
         self.stubborn: list[Member] = []
         """Those that caught what ends them, again and again."""
         self.run_signals: Callable[[], None] = lambda: None
@@ -77,7 +79,7 @@ class Turns:
 
     def is_here(self) -> bool:
         """Return whether the calling thread holds the baton."""
-        return self.holder.ident == _thread.get_ident()
+        return self.holder.ident == _thread.get_ident() and not self.is_over
 
     def block(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
         """Wait as :meth:`Foreign.block` says."""

@@ -26,8 +26,9 @@ from can.typechecking import AutoDetectedConfig, CanFilters, Channel
 from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_MAX_BYTES, fd_length
 from taktora.can.filter import ACCEPT_ALL, EFF_FLAG
 from taktora.can.interface import CanErrorFrame, CanFilter, CanFrame
-from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
+from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanIface
 from taktora.errors import ConfigurationError, StackError
+from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.python_can_client import RemotePort
 from taktora_sim.can.python_can_port import PortError, Wish
 from taktora_sim.can.python_can_wire import Received
@@ -65,14 +66,15 @@ class TaktoraSimBus(can.BusABC):
     """A node on a simulated CAN bus.
 
     Args:
-        channel: Name of the bus, 1 to 15 characters as of a network interface (a number is taken as its digits). It is
-            made at its first use.
+        channel: Name of a bus of the World, or of a new one: 1 to 15 characters as of a network interface. A number is
+            taken as its digits.
         can_filters: As for every python-can bus; applied as the kernel does, so error frames pass always.
         bitrate: Bit/s; another one than the bus has is refused. None takes the bus as it is, or 500 000.
         fd: Send and get CAN FD frames; the bus must carry them: the first to open it decides.
         data_bitrate: Bit/s of the data phase; None takes the bus as it is, or 2 000 000.
         timing: ``can.BitTiming`` or ``can.BitTimingFd`` in place of the bit rates.
-        node: Name of the node; buses that give one name are sockets of one node, others have a node each.
+        node: Name of the node; buses that give one name are sockets of one node, others have a node each. The first
+            one decides about its queue and whether it only listens.
         receive_own_messages: Whether the bus gets what it has sent.
         local_loopback: Whether other sockets of the same node get it.
         ignore_rx_error_frames: Leave error frames out.
@@ -112,6 +114,9 @@ class TaktoraSimBus(can.BusABC):
         elif timing is not None:
             bitrate = timing.bitrate
         self.channel = str(channel)
+        self._world = World.current()
+        if self._world is None or self.channel not in SimulatedCan.of(self._world).buses:
+            CanIface(self.channel)  # buses of an application may have longer names
         wish = Wish(
             self.channel,
             bitrate,
@@ -126,7 +131,6 @@ class TaktoraSimBus(can.BusABC):
             rx_queue_size,
             acknowledge,
         )
-        self._world = World.current()
         self._port = _open(self._world, wish)
         self._is_fd = fd
         self._can_protocol = can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20
@@ -221,12 +225,7 @@ class TaktoraSimBus(can.BusABC):
     def _detect_available_configs() -> list[AutoDetectedConfig]:
         """Return the buses that there are, in this World or on this machine."""
         world = World.current()
-        if world is not None:
-            from taktora_sim.can.backend import SimulatedCan
-
-            channels = list(SimulatedCan.of(world).buses)
-        else:
-            channels = RuntimeFolder().channels()
+        channels = list(SimulatedCan.of(world).buses) if world is not None else RuntimeFolder().channels()
         return [{"interface": "taktora_sim", "channel": channel} for channel in channels or [DEFAULT_CHANNEL]]
 
     def _do(self, call: Callable[[], R]) -> R:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from taktora.can.filter import ACCEPT_ALL
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFrame, CanIfaceState
-from taktora.can.routing import CanIface
 from taktora.errors import BackPressure, ConfigurationError, LinkDown
 from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.bus import BITRATE_MAX, BITRATE_MIN, DATA_BITRATE_MAX, SimulatedCanBus
@@ -60,7 +59,7 @@ class Wish:
     """What a program asks for when it opens a bus.
 
     Args:
-        channel: Name of the bus, as of a network interface.
+        channel: Name of the bus.
         bitrate: Bit/s; None takes the bus as it is (500 000 when it is made now).
         data_bitrate: Bit/s of the data phase; None as above (2 000 000).
         fd: Whether the socket sends and gets CAN FD frames; the bus must carry them.
@@ -92,7 +91,6 @@ class Wish:
     acknowledge: bool | None = None
 
     def __post_init__(self) -> None:
-        CanIface(self.channel)
         for name, value, low, high in (
             ("bitrate", self.bitrate, BITRATE_MIN, BITRATE_MAX),
             ("data_bitrate", self.data_bitrate, BITRATE_MIN, DATA_BITRATE_MAX),
