@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from taktora_sim.cli import app
 from taktora_sim.faults import FaultPlan
+from taktora_sim.foreign_patches import PACKAGES
 from taktora_sim.play import PlayOptions, play
 from taktora_sim.report import Check, Event, HealthChange
 from taktora_sim.scenario import load_scenario
@@ -37,13 +39,31 @@ def test_the_first_scenario_runs_and_its_check_holds(tmp_path: Path) -> None:
 @pytest.mark.verifies("REQ_8007", "REQ_8008")
 def test_the_component_and_the_campaign_run_together(tmp_path: Path) -> None:
     path = tmp_path / "pump_of_the_docs.py"
-    path.write_text("\n".join(blocks("python")[1:]))
+    path.write_text("\n".join(blocks("python")[1:3]))
 
     summary = play(load_scenario(str(path)), PlayOptions(keep_plan_in=tmp_path))
 
     assert summary.ok, summary.error
     assert summary.faults
     assert "the pump is clogged by" in summary.faults[0].sentence
+
+
+@pytest.mark.verifies("REQ_8203")
+def test_the_program_with_a_thread_prints_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "blink_of_the_docs.py"
+    path.write_text(blocks("python")[3])
+    (shown,) = re.findall(r"# (\[0\.5.*)", path.read_text())
+
+    runpy.run_path(str(path))
+
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
+@pytest.mark.verifies("REQ_8203")
+def test_the_packages_whose_names_are_rebound_are_those_that_are_told() -> None:
+    (told,) = re.findall(r"in `packages` \((.*?) unless given\)", PAGE)
+
+    assert tuple(re.findall(r"`(\w+)`", told)) == PACKAGES
 
 
 @pytest.mark.verifies("REQ_8007")
