@@ -155,6 +155,21 @@ class CanServer:
         return {"client": name, "bitrate": bus.bitrate, "data_bitrate": bus.data_bitrate, "node": client.port.node.name}
 
 
+def _request_of(body: bytes) -> dict[str, Any]:
+    """Return what a message says, whoever it is from.
+
+    Raises:
+        ValueError: it is no JSON object, or nested more deeply than any request.
+    """
+    try:
+        request = json.loads(body)
+    except RecursionError:
+        request = None
+    if not isinstance(request, dict):
+        raise ValueError("a request is a JSON object")
+    return request
+
+
 def _check_version(theirs: object) -> None:
     ours = package_version()
     if theirs != ours:
@@ -241,7 +256,7 @@ class _Link:
 
     def _greet(self, kind: int, body: bytes) -> None:
         """Take the first message, which says who it is."""
-        request = json.loads(body)
+        request = _request_of(body)
         if not secrets.compare_digest(str(request.get("token", "")), self.server.token):
             raise ValueError("the token is wrong; read it from the user's runtime folder")
         if kind == STREAM:
@@ -296,7 +311,7 @@ class _Client:
             self._send(*unpack_send(body))
         else:
             try:
-                answer = self._do(json.loads(body))
+                answer = self._do(_request_of(body))
             except (TaktoraError, ValueError, KeyError, TypeError) as error:
                 answer = _refusal(error)
             self._answer(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import can
 import pytest
 
 from taktora_sim.can import python_can_client, serve
-from taktora_sim.can.python_can_wire import package_version
+from taktora_sim.can.python_can_wire import JSON, message, package_version
 from taktora_sim.can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
 from tests.patience import PATIENCE_S
 from tests.system.can.parts import endpoint_of, is_served, kill, program, started, until
@@ -179,6 +180,21 @@ def test_who_does_not_know_the_secret_gets_nothing(bus: can.BusABC, channel: str
         _open(channel)
 
     assert bus.recv(0) is None
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"[" * 100_000, b"no JSON", b'{"token": "\xc3\xa9"}'])
+def test_what_a_stranger_says_ends_his_connection_only(
+    bus: can.BusABC, channel: str, servers: Path, body: bytes
+) -> None:
+    address = ("127.0.0.1", endpoint_of(servers, channel).port)
+    with socket.create_connection(address, timeout=PATIENCE_S) as stranger:
+        stranger.sendall(message(JSON, body))
+        while stranger.recv(4096):
+            pass  # until the server hangs up
+
+    with _open(channel) as other:
+        bus.send(_message(1))
+        assert other.recv(PATIENCE_S) is not None
 
 
 @_posix
