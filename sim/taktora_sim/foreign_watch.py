@@ -5,7 +5,9 @@ from __future__ import annotations
 import _thread
 import ctypes
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Self
@@ -93,6 +95,7 @@ class StuckWatch:
                 return
             if _position(stuck.ident) != before:
                 return
+        self._baton.tell_main(ForeignStuck(text))
         self._baton.end_beside_main()
 
 
@@ -112,8 +115,26 @@ def _is_held_up(member: Member) -> bool:
     return False
 
 
+def _is_running(ident: int) -> bool:
+    """Return whether a thread uses the processor, as far as the system tells."""
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None:
+        return True
+    clock = clock_of(ident)
+    before = time.clock_gettime_ns(clock)
+    looks = _thread.allocate_lock()
+    looks.acquire()
+    for _ in range(_GRACE_LOOKS):
+        looks.acquire(timeout=_GRACE_LOOK_S)
+        if time.clock_gettime_ns(clock) > before:
+            return True
+    return False
+
+
 def _raise_in(ident: int, error: type[BaseException]) -> None:
     """Raise ``error`` in a thread before its next bytecode instruction; not while it is inside C code."""
+    if sys.version_info < (3, 12) and threading.gettrace() is not None and not _is_running(ident):
+        return  # Python 3.11 loops for ever in a traced thread while such an exception waits for another thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
 
 
