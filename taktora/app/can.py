@@ -107,7 +107,8 @@ class _Messages:
             if not self._carries_fd:
                 msg = f"CAN bus {self._bus!r}: message {found} is one of CAN FD, and the machine file gives the bus no"
                 raise ConfigurationError(f"{msg} data_bitrate; write for example 'data_bitrate: 2000000' for it")
-            routing = replace(routing, kind=CanFrameKind.FD, fd_flags=CanFdFlags.BRS)
+            flags = CanFdFlags.BRS if found.is_brs else CanFdFlags.NONE
+            routing = replace(routing, kind=CanFrameKind.FD, fd_flags=flags)
         return can_channel(channel, routing), found.type if isinstance(message, str) else message
 
     def _sent(self, writer: Writer[Any], message: type | str) -> tuple[int, bool]:

@@ -73,6 +73,22 @@ def test_the_kind_of_a_channel_follows_from_the_dbc(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.verifies("REQ_0611")
+def test_a_message_that_the_dbc_sends_without_bit_rate_switch_is_sent_without(tmp_path: Path) -> None:
+    app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc, data_bitrate: 2000000}"))
+    (tmp_path / "radar.dbc").write_text(
+        _DBC + 'BA_DEF_ BO_ "CANFD_BRS" ENUM "0","1";\nBA_DEF_DEF_ "CANFD_BRS" "1";\nBA_ "CANFD_BRS" BO_ 1024 0;\n',
+        encoding="ascii",
+    )
+    bus = app.can("front")
+    bus.reader("Track")
+
+    with World(1) as world, app.bind(world.runtime):
+        assert isinstance(bus.connector, CanConnector)
+        (channel,) = bus.connector.driver("front").link.inbound_channels.entries
+        assert (channel.routing.kind, channel.routing.fd_flags) == (CanFrameKind.FD, CanFdFlags.NONE)
+
+
 def _spoken(folder: Path, restbus: dict[str, object], *, sends_track: bool = False) -> list[tuple[str, int]]:
     """Return the frames of 100 ms on a bus with an application that listens, each as (node, identifier)."""
     app = App("fusion", _machine(folder, "{dbc: radar.dbc, data_bitrate: 2000000}"))
