@@ -131,9 +131,11 @@ def vcan(session: nox.Session) -> None:
     session.run("python", "-m", "compileall", "-q", "taktora", "sim", "hil")
     if os.environ.get("TAKTORA_VCAN") == "optional":
         check = ("python", "-m", "taktora_hil.vcan", "--check")
-        said = _last_line(str(session.run(*check, silent=True, success_codes=[0, VCAN_NOT_RUN])).strip() or "\n")
+        said = str(session.run(*check, silent=True, success_codes=[0, VCAN_NOT_RUN])).strip()
+        for line in said.splitlines():
+            session.log(line)
         if "not run: " in said:
-            session.skip(said)
+            session.skip(_last_line(said))
     try:
         session.run("python", "-m", "taktora_hil.vcan", *session.posargs)
         guest = ("--trace-results", "reports/results/rig-can.json", "tests/system/test_guest.py")
