@@ -83,11 +83,14 @@ class StuckWatch:
             "before the block that another thread holds, a socket) or loops for ever; make what it waits for inside "
             f"the block, or give foreign_threads(patience_s=...) more\n{report_of([stuck, *others])}"
         )
+        takes_one = _takes_exceptions(stuck.ident)  # asked while it is sure to be alive
         if stuck is not self._baton.main:
             self._baton.revoke(ForeignStuck(text))
-            _raise_in(stuck.ident, Ended)
+            if takes_one:
+                _raise_in(stuck.ident, Ended)
             return
-        _raise_in(stuck.ident, type("ForeignStuck", (ForeignStuck,), {"text": text}))
+        if takes_one:
+            _raise_in(stuck.ident, type("ForeignStuck", (ForeignStuck,), {"text": text}))
         before = _position(stuck.ident)
         for _ in range(_GRACE_LOOKS):
             if self._stop.acquire(timeout=_GRACE_LOOK_S):
@@ -115,6 +118,14 @@ def _is_held_up(member: Member) -> bool:
     return False
 
 
+def _takes_exceptions(ident: int) -> bool:
+    """Return whether an exception may be raised in a living thread.
+
+    Python 3.11 loops for ever in a traced thread while such an exception waits for another one, inside C code.
+    """
+    return sys.version_info >= (3, 12) or threading.gettrace() is None or _is_running(ident)
+
+
 def _is_running(ident: int) -> bool:
     """Return whether a thread uses the processor, as far as the system tells."""
     clock_of = getattr(time, "pthread_getcpuclockid", None)
@@ -133,8 +144,6 @@ def _is_running(ident: int) -> bool:
 
 def _raise_in(ident: int, error: type[BaseException]) -> None:
     """Raise ``error`` in a thread before its next bytecode instruction; not while it is inside C code."""
-    if sys.version_info < (3, 12) and threading.gettrace() is not None and not _is_running(ident):
-        return  # Python 3.11 loops for ever in a traced thread while such an exception waits for another thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
 
 
@@ -174,7 +183,7 @@ class DeferredSignals:
             return
         if number not in self._pending:
             self._pending.append(number)
-        elif self._baton.holder is not self._baton.main:
+        elif self._baton.holder is not self._baton.main and _takes_exceptions(self._baton.holder.ident):
             _raise_in(self._baton.holder.ident, Ended)
         if self._baton.world.is_stepping:
             self._baton.world.fail(Nudge())
