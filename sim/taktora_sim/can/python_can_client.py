@@ -27,6 +27,7 @@ from taktora_sim.can.python_can_wire import (
     JSON,
     RECORD_BYTES,
     STREAM,
+    STREAM_BUFFER_BYTES,
     Received,
     message_bytes,
     pack_frame,
@@ -314,6 +315,7 @@ def _reach(endpoint: Endpoint, wish: Wish) -> tuple[socket.socket, socket.socket
             if "error" in welcome:
                 raise ConfigurationError(welcome["error"])
             stream = stack.enter_context(_dial(endpoint.port))
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STREAM_BUFFER_BYTES)
             stream.sendall(say(STREAM, {"token": endpoint.token, "client": welcome["client"]}))
             _answer(stream, bytearray(), _HELLO_S)
         except (OSError, EOFError, TimeoutError):

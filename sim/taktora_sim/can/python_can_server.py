@@ -25,6 +25,7 @@ from taktora_sim.can.python_can_wire import (
     JSON,
     SEND,
     STREAM,
+    STREAM_BUFFER_BYTES,
     pack_received,
     package_version,
     say,
@@ -198,6 +199,10 @@ class _Link:
         """Nothing waits to be written."""
         return self._is_open and not self._out
 
+    def limit_buffer(self, size: int) -> None:
+        """Have the operating system keep about ``size`` bytes that nobody has read, and no more."""
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
     def write(self, data: bytes) -> None:
         """Send, now or as soon as there is room."""
         self._out += data
@@ -294,6 +299,7 @@ class _Client:
     def attach(self, stream: _Link) -> None:
         """Give frames to ``stream`` from now on."""
         self._stream = stream
+        stream.limit_buffer(STREAM_BUFFER_BYTES)
         stream.on_writable = self._drain
         stream.on_close = self._link.close
         stream.write(say(JSON, {}))

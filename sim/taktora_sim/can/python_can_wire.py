@@ -21,6 +21,7 @@ __all__ = [
     "RECORD_BYTES",
     "SEND",
     "STREAM",
+    "STREAM_BUFFER_BYTES",
     "Received",
     "message",
     "message_bytes",
@@ -54,6 +55,9 @@ _BRS, _ESI, _FDF = 1, 2, 4
 _DOWN = 2
 """In place of "is own": no frame, the interface went down."""
 _LONGEST_BYTES = 1 << 20
+
+STREAM_BUFFER_BYTES: Final = 65536
+"""Buffer of the operating system at each end of a stream: what a slow reader leaves waits in the port's inbox."""
 
 RECORD_BYTES: Final = _RECEIVED.size + _FRAME.size
 

@@ -316,6 +316,28 @@ def test_time_stamps_of_programs_are_wall_clock_time(bus: can.BusABC, channel: s
     assert before_ns * 1e-9 - slack_s < message.timestamp < after_ns * 1e-9 + slack_s
 
 
+def test_what_a_slow_program_loses_is_marked_and_the_others_lose_nothing(channel: str) -> None:
+    settings: dict[str, Any] = {"interface": "taktora_sim", "channel": channel, "ignore_config": True}
+    count = 8000
+    with (
+        can.Bus(bitrate=1_000_000, **settings) as sender,
+        can.Bus(rx_queue_size=50, **settings) as slow,
+        can.Bus(rx_queue_size=1_000_000, **settings) as witness,
+    ):
+        for number in range(4):
+            sender.send_periodic(_message(number), 0.0005)
+        seen = [witness.recv(PATIENCE_S) for _ in range(count)]
+        sender.stop_all_periodic_tasks()
+        kept = 0
+        while (message := slow.recv(PATIENCE_S)) is not None and not message.is_error_frame:
+            kept += 1
+
+    assert message is not None
+    assert (message.arbitration_id, message.data[1]) == (0x004, 0x01)
+    assert 50 <= kept < count
+    assert not [message for message in seen if message is None or message.is_error_frame]
+
+
 class TestCommand:
     """``python -m taktora_sim.can.serve``."""
 
