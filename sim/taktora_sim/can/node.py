@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES
 from taktora.can.filter import kernel_id
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
+from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
 from taktora_sim.can.controller import Controller, ControllerState
 from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, state_change
@@ -105,7 +106,16 @@ class _Mailboxes(deque[Pending]):
 
 @lru_cache(maxsize=4096)
 def _ranked(can_id: int, extended: bool, remote: bool, fd: bool) -> tuple[int, int]:
-    """Return what an identifier is on the wire and to the kernel: its rank in arbitration and its identifier word."""
+    """Return what an identifier is on the wire and to the kernel: its rank in arbitration and its identifier word.
+
+    Raises:
+        ValueError: no frame of its format has it.
+    """
+    limit = EXTENDED_ID_MAX if extended else STANDARD_ID_MAX
+    if not 0 <= can_id <= limit:
+        bits = f"{limit.bit_length()} bits (EINVAL)"
+        way_out = "give a smaller one" if extended else "a frame of 29 bits has extended=True"
+        raise ValueError(f"identifier {can_id:#x} is outside 0..{limit:#x} of {bits}; {way_out}")
     frame = CanFrame(can_id, b"", extended, remote)
     return arbitration_key(can_id, extended, remote), kernel_id(frame) | (FD_WORD if fd else 0)
 
@@ -246,7 +256,8 @@ class CanNode:
             BackPressure: the transmit queue is full (ENOBUFS).
             LinkDown: the interface is down.
             PayloadOverflow: more data than the frame's kind carries.
-            StackError: a CAN FD frame on a classical interface, or of a length that CAN FD has not (EINVAL).
+            StackError: a CAN FD frame on a classical interface, or of a length that CAN FD has not, or an identifier of
+                more bits than its format has (EINVAL).
         """
         if frame.fd:
             self._check_fd(frame, origin)
@@ -265,7 +276,10 @@ class CanNode:
         """Put a frame at the end of the queue; called once the faults have let it through."""
         if self._is_taken:
             can_id, _, extended, remote, _, _, fd, _, _ = frame
-            rank, rx_id = _ranked(can_id, extended, remote, fd)
+            try:
+                rank, rx_id = _ranked(can_id, extended, remote, fd)
+            except ValueError as error:
+                raise StackError(f"{self.path}: {error}") from error
             now_ns = self._now_ns()
             self.queue.append(_new_tuple(Pending, (rank, frame, now_ns, origin, hidden, rx_id)))
             if self.bus.is_quiet:

@@ -278,6 +278,29 @@ def test_what_cannot_be_is_refused_with_its_range() -> None:
         socket(segment.node("b")).send(CanFrame(1, bytes(9)))
 
 
+@pytest.mark.verifies("REQ_8200")
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (
+            CanFrame(0x18FEF100, b""),
+            r"can/vehicle/a: identifier 0x18fef100 is outside 0\.\.0x7ff of 11 bits .*extended=True",
+        ),
+        (CanFrame(0x800, b"", fd=True), r"identifier 0x800 is outside 0\.\.0x7ff of 11 bits"),
+        (CanFrame(0x2000_0000, b"", extended=True), r"identifier 0x20000000 is outside 0\.\.0x1fffffff of 29 bits"),
+        (CanFrame(-1, b""), r"identifier -0x1 is outside 0\.\.0x7ff of 11 bits"),
+    ],
+)
+def test_an_identifier_that_no_frame_has_is_refused_where_it_is_sent(frame: CanFrame, text: str) -> None:
+    segment = bus(data_bitrate=2_000_000)
+    node = segment.node("a")
+
+    with pytest.raises(StackError, match=text):
+        node.transmit(frame)
+
+    assert node.queued == 0
+
+
 @pytest.mark.verifies("REQ_8000", "REQ_8004")
 def test_every_frame_is_in_the_trace_under_its_sender_and_one_seed_gives_one_hash() -> None:
     def run() -> tuple[str, list[str]]:
