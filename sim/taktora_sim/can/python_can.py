@@ -20,6 +20,7 @@ from can.broadcastmanager import (
     LimitedDurationCyclicSendTaskABC,
     ModifiableCyclicTaskABC,
     RestartableCyclicTaskABC,
+    ThreadBasedCyclicSendTask,
 )
 from can.typechecking import AutoDetectedConfig, CanFilters, Channel
 
@@ -218,8 +219,29 @@ class TaktoraSimBus(can.BusABC):
     ) -> CyclicSendTaskABC:
         if modifier_callback is not None and isinstance(self._port, RemotePort):
             # The callback is the program's and the timer the server's: python-can's own thread brings them together.
-            return super()._send_periodic_internal(msgs, period, duration, autostart, modifier_callback)
+            return self._send_by_thread(msgs, period, duration, autostart, modifier_callback)
         return _CyclicTask(self, self._port, msgs, period, duration, autostart, modifier_callback)
+
+    def _send_by_thread(
+        self,
+        msgs: Sequence[can.Message] | can.Message,
+        period: float,
+        duration: float | None,
+        autostart: bool,
+        modifier_callback: Callable[[can.Message], None],
+    ) -> CyclicSendTaskABC:
+        task = super()._send_periodic_internal(msgs, period, duration, False, modifier_callback)
+        assert isinstance(task, ThreadBasedCyclicSendTask)
+        task.on_error = self._may_go_on
+        if autostart:
+            task.start()
+        return task
+
+    def _may_go_on(self, error: Exception) -> bool:
+        """End the thread of a task: without a word when it was about to send as the bus was shut down."""
+        if self._is_shutdown:
+            return False
+        raise error
 
     @staticmethod
     def _detect_available_configs() -> list[AutoDetectedConfig]:

@@ -273,6 +273,25 @@ def test_shutting_down_ends_a_wait_for_room_in_another_thread(channel: str) -> N
     assert "closed" in str(failures[0])
 
 
+def test_a_task_with_a_modifier_that_is_about_to_send_ends_with_its_bus(channel: str) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    def modify(_message: can.Message) -> None:
+        entered.set()
+        assert released.wait(PATIENCE_S)
+
+    bus = _open(channel)
+    task = bus.send_periodic(_message(1), 0.01, modifier_callback=modify)
+    assert entered.wait(PATIENCE_S)
+    bus.shutdown()
+    released.set()
+
+    assert isinstance(task, can.broadcastmanager.ThreadBasedCyclicSendTask)
+    assert task.thread is not None
+    task.thread.join(PATIENCE_S)  # an exception in it would fail this test
+    assert not task.thread.is_alive()
+
+
 def test_who_was_interrupted_in_a_call_gets_right_answers_later(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object) -> dict[str, object]:
         raise KeyboardInterrupt
