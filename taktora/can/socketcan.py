@@ -131,6 +131,8 @@ class SocketCanInterface:
 
     def open(self, listener: CanInterfaceListener) -> None:
         self.close()
+        if _is_bus_off(self._name):
+            raise StackError(bus_off_text(self._name))
         try:
             bus = self._make_bus(self._name)
         except OSError as error:
@@ -313,6 +315,14 @@ def open_bus(name: str) -> PythonCanBus:
     return bus
 
 
+def bus_off_text(name: str) -> str:
+    """Return the sentence for an interface whose controller is bus-off: a new socket on it would lose what it sends."""
+    return (
+        f"CAN interface {name!r}: its controller is bus-off; 'ip link set {name} type can restart' restarts it, "
+        "with restart-ms set the kernel does"
+    )
+
+
 def open_text(name: str, error: OSError) -> str:
     """Return the sentence for an interface that cannot be opened: what the kernel said and the way out."""
     place = f"CAN interface {name!r}"
@@ -333,6 +343,14 @@ def _probe(name: str) -> None:
     """Have the kernel refuse what python-can would be refused: python-can leaves its socket open then."""
     with socket.socket(_AF_CAN, socket.SOCK_RAW, _CAN_RAW) as probe:
         probe.bind((name,))
+
+
+def _is_bus_off(name: str) -> bool:
+    """Tell whether the kernel has taken the carrier of an interface that is up: its controller is bus-off."""
+    try:
+        return (_NETWORK / name / "carrier").read_text(encoding="ascii").strip() == "0"
+    except (OSError, ValueError):
+        return False  # unknown: the first send will show
 
 
 def _is_up(name: str) -> bool:

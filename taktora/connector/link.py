@@ -261,7 +261,7 @@ class Link(Generic[R, In, Out]):
             case Down(reason, is_final=is_final):
                 self.go_down(reason, is_final)
             case Connecting():
-                self._connect()
+                self._connect(self.doubt)
 
     def prove_by_sending(self) -> None:
         """The stack has taken a message: a proof as below, unless the driver knows better."""
@@ -281,7 +281,7 @@ class Link(Generic[R, In, Out]):
         if self.health.kind is ConnectorHealthKind.DOWN:
             if self._policy is not None:
                 return
-            self._connect()
+            self._connect(self.doubt)
         self._proven, self.doubt, self.sending_proves = True, None, True
         self._aggregate.move(Up(), self.name)
         self.alarm.cancel()
@@ -328,7 +328,7 @@ class Link(Generic[R, In, Out]):
         elif kind is ConnectorHealthKind.DEGRADED and self._proven:
             self.go_up()
         elif kind is ConnectorHealthKind.DEGRADED:
-            self._connect()
+            self._connect(self.doubt)
 
     def note_drops(self) -> None:
         """Report a channel's inbound drops, once per threshold and recovery; recovery begins after the last one."""
@@ -373,19 +373,20 @@ class Link(Generic[R, In, Out]):
         try:
             self._open_driver()
         except ConnectorError as error:
-            self._connect()
-            self.go_down(self.reason_of(error))
+            reason = self.reason_of(error)
+            self._connect(reason)  # with a reason: beside connections that are Up it goes on counting as Down
+            self.go_down(reason)
         else:
-            self._connect()
+            self._connect(self.doubt)
 
     def _open_driver(self) -> None:
         self._proven = not self.options.up_on_traffic
         self.driver.channels_changed()
         self.driver.open()
 
-    def _connect(self) -> None:
+    def _connect(self, reason: object | None) -> None:
         if self._aggregate.endpoint(self.name).kind in (ConnectorHealthKind.DOWN, ConnectorHealthKind.DEGRADED):
-            self._aggregate.move(Connecting(self._clock.now_ns(), self.doubt), self.name)
+            self._aggregate.move(Connecting(self._clock.now_ns(), reason), self.name)
             self.gate.open_link()
 
     def _degrade(self, reason: object) -> None:

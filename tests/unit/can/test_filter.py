@@ -125,6 +125,8 @@ def test_a_remote_frame_matches_no_reader() -> None:
         pytest.param(CanFilter(0x123, 0x7FF | EFF_FLAG), CanFrame(0x123, b"", True), False, id="EFF in mask"),
         pytest.param(CanFilter(0x123, 0x7FF), CanFrame(0x123, b"", remote=True), True, id="no RTR in mask"),
         pytest.param(CanFilter(0x123, 0x7FF | RTR_FLAG), CanFrame(0x123, b"", remote=True), False, id="RTR in mask"),
+        pytest.param(CanFilter(0, INVERTED_FLAG), CanFrame(0x123, b""), False, id="for error frames only"),
+        pytest.param(CanFilter(0x123, 0xFFFF_FFFF), CanFrame(0x123, b""), False, id="all bits: for error frames only"),
         pytest.param(CanFilter(0x123 | INVERTED_FLAG, 0x7FF), CanFrame(0x123, b""), False, id="inverted, equal"),
         pytest.param(CanFilter(0x123 | INVERTED_FLAG, 0x7FF), CanFrame(0x124, b""), True, id="inverted, other"),
         pytest.param(

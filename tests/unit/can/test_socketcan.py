@@ -359,6 +359,22 @@ def test_the_mtu_says_whether_an_interface_carries_can_fd(
     assert (before, rig.interface.carries_fd) == (carries, carries)
 
 
+@pytest.mark.verifies("REQ_0633", "REQ_0644")
+def test_an_interface_whose_controller_is_bus_off_is_not_opened_before_the_host_restarts_it(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socketcan_module, "_NETWORK", tmp_path)
+    (tmp_path / "can0").mkdir()
+    (tmp_path / "can0/carrier").write_text("0\n", encoding="ascii")
+
+    with pytest.raises(StackError, match="'can0': its controller is bus-off; 'ip link set can0 type can restart'"):
+        rig.interface.open(rig.log)
+    (tmp_path / "can0/carrier").write_text("1\n", encoding="ascii")
+    rig.interface.open(rig.log)
+
+    assert rig.interface.state is CanIfaceState.ACTIVE
+
+
 @pytest.mark.verifies("REQ_0611")
 def test_an_interface_that_was_set_up_anew_is_seen_as_it_is_now(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
