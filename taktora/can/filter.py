@@ -33,6 +33,7 @@ FILTERS_MAX = 512
 ACCEPT_ALL = (CanFilter(0, 0),)
 
 _FLAGS = EFF_FLAG | RTR_FLAG
+_ERRORS_ONLY = 0x2000_0000  # CAN_ERR_FLAG in can_mask
 
 
 # req: REQ_0615
@@ -82,7 +83,8 @@ def passes_filters(filters: Sequence[CanFilter], frame: CanFrame) -> bool:
     """Tell whether a raw socket with ``filters`` gets ``frame``: any filter matches, an empty sequence never does.
 
     Follows the kernel: ``rx_id & mask == id & mask``; an inverted entry passes what differs; a mask that compares
-    the EFF flag of an 11-bit id is trimmed to 11 bits and the flags.
+    the EFF flag of an 11-bit id is trimmed to 11 bits and the flags; one with CAN_ERR_FLAG (``0xFFFFFFFF`` has it) is
+    for error frames and passes no other.
     """
     return _any_passes(filters, kernel_id(frame))
 
@@ -97,7 +99,9 @@ def _any_passes(filters: Sequence[CanFilter], rx_id: int) -> bool:
 
 
 def _entry_passes(entry: CanFilter, rx_id: int) -> bool:
-    can_id, mask = entry.can_id, entry.can_mask & ~INVERTED_FLAG
+    can_id, mask = entry
+    if mask & _ERRORS_ONLY:
+        return False
     if mask & EFF_FLAG and not can_id & EFF_FLAG:
         mask &= STANDARD_ID_MAX | _FLAGS
     equal = rx_id & mask == can_id & mask & ~INVERTED_FLAG
