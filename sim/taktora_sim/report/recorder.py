@@ -124,8 +124,9 @@ class RunRecorder:
 
         def note(health: ConnectorHealth) -> None:
             record(health.kind.value.encode())
-            reason = getattr(health, "reason", "")
-            self.health.append(HealthChange(self._world.now_ns(), monitor.name, health.kind.value, str(reason)))
+            reason = getattr(health, "reason", None)
+            text = "" if reason is None else str(reason)
+            self.health.append(HealthChange(self._world.now_ns(), monitor.name, health.kind.value, text))
 
         note(monitor.current)
         monitor.add_listener(lambda event: note(event.target))

@@ -270,7 +270,10 @@ def test_health_of_a_connector_that_is_wired_by_hand_is_on_record() -> None:
         host.run_for(0.01)
         host.close()
 
-        assert [change.state for change in world.recorder.health][:2] == ["Connecting", "Up"]
+        assert [(change.state, change.reason) for change in world.recorder.health][:2] == [
+            ("Connecting", ""),
+            ("Up", ""),
+        ]
 
 
 @pytest.mark.verifies("REQ_8010")
