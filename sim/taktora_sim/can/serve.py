@@ -73,7 +73,8 @@ def run(wanted: argparse.Namespace) -> None:
     lock = ChannelLock(folder, wanted.channel)
     with ExitStack() as stack:
         stack.callback(lock.release)
-        if not _take(lock, _LOCK_S if wanted.background else 0.0):
+        # A server in the background whose last program has just gone is there for some seconds more.
+        if not _take(lock, _LOCK_S if wanted.background else _LINGER_S + _LOCK_S):
             if wanted.background:
                 return  # another one was faster: programs find that one
             msg = f"CAN channel {wanted.channel!r} is served already; end the programs that use it, then start this"

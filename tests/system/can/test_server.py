@@ -443,9 +443,19 @@ class TestCommand:
         assert [shown["nodes"][0][key] for key in ("name", "state", "sent")] == ["tool", "ERROR_ACTIVE", 1]
         assert shown["programs"] == 2
 
+    def test_it_takes_a_channel_over_once_the_last_program_has_gone(self, channel: str) -> None:
+        _open(channel).shutdown()
+
+        with started(["-m", "taktora_sim.can.serve", "--channel", channel]) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("serving")
+
     def test_a_channel_that_is_served_is_not_served_twice(
-        self, bus: can.BusABC, channel: str, capsys: pytest.CaptureFixture[str]
+        self, bus: can.BusABC, channel: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(serve, "_LINGER_S", 0.0)
+        monkeypatch.setattr(serve, "_LOCK_S", 0.1)
+
         assert serve.main(["--channel", channel]) == 1
 
         assert f"CAN channel '{channel}' is served already" in capsys.readouterr().err
