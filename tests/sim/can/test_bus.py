@@ -191,7 +191,7 @@ def test_load_of_a_shorter_window_counts_only_what_lies_in_it() -> None:
         segment.load(2 * S)
 
 
-@pytest.mark.verifies("REQ_0604", "REQ_0607")
+@pytest.mark.verifies("REQ_8202", "REQ_0607")
 def test_the_eleventh_waiting_frame_is_refused_and_room_is_told() -> None:
     segment, told = bus(), []
     sender = socket(segment.node("a"))
@@ -207,7 +207,7 @@ def test_the_eleventh_waiting_frame_is_refused_and_room_is_told() -> None:
     assert told == [(53 - 3) * 2000]
 
 
-@pytest.mark.verifies("REQ_0604")
+@pytest.mark.verifies("REQ_8202")
 def test_own_messages_are_not_received_but_the_nodes_other_sockets_get_them() -> None:
     segment, own, wanted, other = bus(), Log(), Log(), Log()
     node = segment.node("a")
@@ -225,7 +225,7 @@ def test_own_messages_are_not_received_but_the_nodes_other_sockets_get_them() ->
     assert other.times == wanted.times
 
 
-@pytest.mark.verifies("REQ_0604", "REQ_0622")
+@pytest.mark.verifies("REQ_8202", "REQ_0622")
 def test_filters_belong_to_the_socket_and_start_anew_when_it_is_reopened() -> None:
     segment, log = bus(), Log()
     sender, receiver = socket(segment.node("a")), socket(segment.node("b"), log)
@@ -244,7 +244,7 @@ def test_filters_belong_to_the_socket_and_start_anew_when_it_is_reopened() -> No
     assert log.ids == [0x100, 0x300]
 
 
-@pytest.mark.verifies("REQ_0604")
+@pytest.mark.verifies("REQ_8202")
 def test_an_interface_that_goes_down_tells_its_sockets_once_and_refuses_to_open() -> None:
     segment, log = bus(), Log()
     node = segment.node("a")

@@ -35,35 +35,35 @@ def _numbers(log: Log) -> list[int]:
     return [frame.data[0] for frame in log.frames]
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_silence_swallows_frames_and_ends() -> None:
     log = _run(FaultEntry(target=_NODE, kind="silence", at_ns=3 * MS, duration_ns=4 * MS))
 
     assert _numbers(log) == [0, 1, 2, 7, 8, 9]
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_silence_of_chosen_identifiers_leaves_the_others_alone() -> None:
     log = _run(FaultEntry(target=_NODE, kind="silence", at_ns=0, duration_ns=S, parameters={"ids": "101, 18FEF100x"}))
 
     assert set(log.ids) == {0x100}
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_a_fault_at_the_nth_frame_already_holds_for_that_frame() -> None:
     log = _run(FaultEntry(target=_NODE, kind="silence", frame=4, duration_ns=1 * MS))
 
     assert _numbers(log) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_dropped_frames_take_their_time_on_the_bus() -> None:
     log = _run(FaultEntry(target=_NODE, kind="drop", at_ns=0, duration_ns=S, parameters={"every": 3}))
 
     assert _numbers(log) == [0, 1, 3, 4, 6, 7, 9]
 
 
-@pytest.mark.verifies("REQ_8007", "REQ_8008")
+@pytest.mark.verifies("REQ_8007", "REQ_8008", "REQ_8204")
 def test_a_share_of_lost_frames_is_the_plans_choice_and_not_the_seeds() -> None:
     entry = FaultEntry(target=_NODE, kind="drop", at_ns=0, duration_ns=S, parameters={"percent": 30})
     other = FaultEntry(target=_NODE, kind="drop", at_ns=0, duration_ns=S, parameters={"percent": 30, "salt": 1})
@@ -75,7 +75,7 @@ def test_a_share_of_lost_frames_is_the_plans_choice_and_not_the_seeds() -> None:
     assert 180 < len(first.frames) < 240
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_delayed_frames_come_later_and_none_is_lost() -> None:
     plain = _run(FaultEntry(target=_NODE, kind="delay", at_ns=S, parameters={"by_ns": 1}))
     late = _run(FaultEntry(target=_NODE, kind="delay", at_ns=0, duration_ns=S, parameters={"by_ns": "2500us"}))
@@ -83,7 +83,7 @@ def test_delayed_frames_come_later_and_none_is_lost() -> None:
     assert [after - before for before, after in zip(plain.times, late.times, strict=True)] == [2_500_000] * 10
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_corrupted_data_changes_one_byte() -> None:
     parameters: dict[str, bool | int | float | str] = {"byte": 1, "mask": 0x81, "ids": "100"}
     log = _run(FaultEntry(target=_NODE, kind="corrupt_data", at_ns=0, duration_ns=S, parameters=parameters))
@@ -91,7 +91,7 @@ def test_corrupted_data_changes_one_byte() -> None:
     assert [frame.data[1] for frame in log.frames[:4]] == [0x81, 0, 0x81, 0]
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_an_interface_that_is_down_comes_up_again_and_two_faults_may_overlap() -> None:
     entries = (
         FaultEntry(target=_NODE, kind="interface_down", at_ns=1 * MS, duration_ns=4 * MS),
@@ -109,7 +109,7 @@ def test_an_interface_that_is_down_comes_up_again_and_two_faults_may_overlap() -
     assert [state for state, _ in log.states] == [CanIfaceState.DOWN]
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_a_replayed_sender_can_go_silent_and_come_back(tmp_path: Path) -> None:
     log_file = write(
         tmp_path / "drive.log",
@@ -129,7 +129,7 @@ def test_a_replayed_sender_can_go_silent_and_come_back(tmp_path: Path) -> None:
     assert others == list(range(0, 20, 2))
 
 
-@pytest.mark.verifies("REQ_8007")
+@pytest.mark.verifies("REQ_8007", "REQ_8204")
 def test_every_kind_describes_itself_and_its_effects_are_in_the_trace() -> None:
     entry = FaultEntry(target=_NODE, kind="delay", at_ns=0, duration_ns=S, parameters={"by_ns": 20 * MS})
     quiet, noisy = World(1), World(1, plan=FaultPlan.of(entry))
