@@ -262,7 +262,7 @@ def test_every_way_of_the_mock_is_there() -> None:
 
 
 @pytest.mark.verifies("REQ_8021")
-@pytest.mark.parametrize("page", ["can", "simulated-can", "can-scripts"])
+@pytest.mark.parametrize("page", ["can", "simulated-can", "can-scripts", "python-can"])
 def test_the_pages_and_headings_that_are_linked_are_there(page: str) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([\w/.-]*)(#[\w-]+)?\)", text)
