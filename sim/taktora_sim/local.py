@@ -2,7 +2,8 @@
 
 The ports in ``taktora_sim.transport`` do the same around the ports of any transport, and both give one trace. These
 are here because nearly every message of a simulated run goes through them: a layer of calls less is a twentieth of
-what a message costs, and an instant of visibility that lies in the sample itself needs no book-keeping.
+what a message costs, and an instant of visibility that lies in the sample itself needs no book-keeping. Samples are
+handed over without the service's lock: a World runs one thread at a time, and none of its ports yields half-way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from taktora.transport.base import Delivery, PayloadType, ServiceSettings
 from taktora.transport.inprocess import InProcessTransport
-from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber
+from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber, Slot, give_back
 from taktora.transport.rules import closed_error
 
 if TYPE_CHECKING:
@@ -55,26 +56,51 @@ class LocalCarrier(InProcessTransport):
 class _WorldPublisher(LocalPublisher):
     """Publishes a sample, counts it, traces its valid bytes and says from when on it is visible."""
 
-    __slots__ = ("_counts", "_is_envelope", "_record", "_world")
+    __slots__ = ("_counts", "_is_envelope", "_record", "_subscribers", "_world")
 
     def __init__(self, service: LocalService, on_close: Callable[[], None], world: SimTransport) -> None:
         super().__init__(service, on_close)
         self._world = world
+        self._subscribers = service.subscribers
         self._counts = world.counts(service.name)
         self._record = world.world.trace.channel(f"service/{service.name}", "publish")
         self._is_envelope = is_envelope(service.payload)
 
     def publish(self) -> Delivery:
+        """Do what ``LocalPublisher.publish`` does, and the World's part of it, in one place and without the lock."""
         slot = self._slot
-        if slot is not None:  # if nothing is loaned, _send says so
-            slot.visible_ns = self._world.hold_until_ns
-            data = slot.data
-            self._record(data[: 64 + _unpack_length(data, 48)[0]] if self._is_envelope else data)  # envelope_end
-        delivery = self._send()
+        if slot is None:
+            raise self._refuse()
+        self._slot = None
+        self._view.release()
+        slot.visible_ns = self._world.hold_until_ns
+        data, reached = slot.data, 0
+        self._record(data[: 64 + _unpack_length(data, 48)[0]] if self._is_envelope else data)  # envelope_end
+        for subscriber in self._subscribers:
+            queue = subscriber.queue
+            if len(queue) < subscriber.capacity:
+                queue.append(slot)
+                reached += 1
+        slot.holders = reached
+        if self._depth:
+            self._keep(slot)
+        elif not reached:
+            slot.home.append(slot)
         self._counts[0] += 1
-        if delivery[0] < delivery[1]:
-            self._counts[1] += delivery[1] - delivery[0]
+        delivery = self._delivery  # one object for all sends that go alike
+        if delivery[0] != reached or delivery[1] != len(self._subscribers):
+            self._delivery = delivery = Delivery(reached, len(self._subscribers))
+        if reached < delivery[1]:
+            self._counts[1] += delivery[1] - reached
         return delivery
+
+    def _keep(self, slot: Slot) -> None:
+        """Put a sample into the history, which is one of its holders, and let the oldest go."""
+        slot.holders += 1
+        history = self.history
+        history.append(slot)
+        if len(history) > self._depth:
+            give_back(history.popleft())
 
 
 class _WorldSubscriber(LocalSubscriber):
@@ -87,8 +113,13 @@ class _WorldSubscriber(LocalSubscriber):
         self._now_ns = world.world.now_ns
 
     def receive(self) -> memoryview | None:
-        if self._slot is not None:
-            self.release()
+        held = self._slot
+        if held is not None:  # release, in place and without the lock
+            self._slot = None
+            self._view.release()
+            held.holders = holders = held.holders - 1
+            if not holders:
+                held.home.append(held)
         queue = self.queue
         if not queue:
             if self._closed:
