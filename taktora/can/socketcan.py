@@ -346,11 +346,23 @@ def _probe(name: str) -> None:
 
 
 def _is_bus_off(name: str) -> bool:
-    """Tell whether the kernel has taken the carrier of an interface that is up: its controller is bus-off."""
+    """Tell whether the kernel has taken the carrier of an interface that is up: its controller is bus-off.
+
+    One end of a vxcan pair has no controller: it lacks the carrier while the other end is down.
+    """
     try:
-        return (_NETWORK / name / "carrier").read_text(encoding="ascii").strip() == "0"
+        has_carrier = (_NETWORK / name / "carrier").read_text(encoding="ascii").strip() != "0"
     except (OSError, ValueError):
         return False  # unknown: the first send will show
+    return not has_carrier and not _has_peer(name)
+
+
+def _has_peer(name: str) -> bool:
+    try:
+        index, peer = ((_NETWORK / name / file).read_text(encoding="ascii").strip() for file in ("ifindex", "iflink"))
+    except (OSError, ValueError):
+        return False
+    return index != peer
 
 
 def _is_up(name: str) -> bool:

@@ -359,6 +359,20 @@ def test_the_mtu_says_whether_an_interface_carries_can_fd(
     assert (before, rig.interface.carries_fd) == (carries, carries)
 
 
+@pytest.mark.verifies("REQ_0602")
+def test_one_end_of_a_pair_whose_other_end_is_down_has_no_controller_that_is_bus_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(socketcan_module, "_NETWORK", tmp_path)
+    (tmp_path / "can0").mkdir()
+    for file, text in {"carrier": "0", "ifindex": "7", "iflink": "6"}.items():
+        (tmp_path / "can0" / file).write_text(f"{text}\n", encoding="ascii")
+
+    rig.interface.open(rig.log)
+
+    assert rig.interface.state is CanIfaceState.ACTIVE
+
+
 @pytest.mark.verifies("REQ_0633", "REQ_0644")
 def test_an_interface_whose_controller_is_bus_off_is_not_opened_before_the_host_restarts_it(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
