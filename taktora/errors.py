@@ -92,11 +92,17 @@ class CodecError(ConnectorError, ValueError):
 class PayloadOverflow(ConnectorError, BufferError):
     """The encoded value needs ``actual`` bytes and the channel holds ``max`` bytes."""
 
-    def __init__(self, actual: int, max: int, where: str = "") -> None:  # noqa: A002 - the field's name in the requirement
+    def __init__(
+        self,
+        actual: int,
+        max: int,  # noqa: A002 - the field's name in the requirement
+        where: str = "",
+        way_out: str = "raise max_payload_size",
+    ) -> None:
         self.actual = actual
         self.max = max
         place = f" of {where}" if where else ""
-        super().__init__(f"payload of {actual} bytes does not fit the {max} bytes{place}; raise max_payload_size")
+        super().__init__(f"payload of {actual} bytes does not fit the {max} bytes{place}; {way_out}")
 
 
 class BackPressure(ConnectorError, BlockingIOError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLASSICAL_MAX_BYTES", "FD_LENGTHS", "FD_MAX_BYTES", "code_of", "fd_length", "length_of"]
+__all__ = ["CLASSICAL_MAX_BYTES", "DATA_WAY_OUT", "FD_LENGTHS", "FD_MAX_BYTES", "code_of", "fd_length", "length_of"]
 
 CLASSICAL_MAX_BYTES: Final = 8
 FD_MAX_BYTES: Final = 64
+DATA_WAY_OUT: Final = f"a frame of CAN FD has room for {FD_MAX_BYTES}"
+"""What to tell who has more data than a frame carries."""
 FD_LENGTHS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
 """Data bytes of a CAN FD frame by its data length code."""
 

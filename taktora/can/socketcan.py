@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES, fd_length
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, DATA_WAY_OUT, FD_LENGTHS, FD_MAX_BYTES, fd_length
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -178,7 +178,7 @@ class SocketCanInterface:
         length = len(frame.data)
         if length > (FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
             kind, limit = ("CAN FD", FD_MAX_BYTES) if frame.fd else ("classical CAN", CLASSICAL_MAX_BYTES)
-            raise PayloadOverflow(length, limit, f"a {kind} frame on {self._name!r}")
+            raise PayloadOverflow(length, limit, f"a {kind} frame on {self._name!r}", DATA_WAY_OUT)
         if not frame.fd:
             return
         if frame.remote:

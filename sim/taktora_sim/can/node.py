@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, FD_MAX_BYTES
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, DATA_WAY_OUT, FD_LENGTHS, FD_MAX_BYTES
 from taktora.can.filter import kernel_id
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
@@ -262,7 +262,8 @@ class CanNode:
         if frame.fd:
             self._check_fd(frame, origin)
         elif len(frame.data) > CLASSICAL_MAX_BYTES:
-            raise PayloadOverflow(len(frame.data), CLASSICAL_MAX_BYTES, f"a classical CAN frame on {self.path}")
+            place = f"a classical CAN frame on {self.path}"
+            raise PayloadOverflow(len(frame.data), CLASSICAL_MAX_BYTES, place, DATA_WAY_OUT)
         if not self._is_taken:
             self._refuse()
         elif len(self.queue) + self.held_back >= self.queue_length:
@@ -474,7 +475,7 @@ class CanNode:
             why = "its controller has no CAN FD" if not self.options.fd else "the bus has no data bit rate"
             raise StackError(f"{self.path}: a CAN FD frame on a classical interface (EINVAL); {why}")
         if len(frame.data) > FD_MAX_BYTES:
-            raise PayloadOverflow(len(frame.data), FD_MAX_BYTES, f"a CAN FD frame on {self.path}")
+            raise PayloadOverflow(len(frame.data), FD_MAX_BYTES, f"a CAN FD frame on {self.path}", DATA_WAY_OUT)
         if frame.remote or len(frame.data) not in FD_LENGTHS:
             what = "a remote CAN FD frame" if frame.remote else f"a CAN FD frame of {len(frame.data)} bytes"
             raise StackError(f"{self.path}: {what} (EINVAL); send data of {_LENGTHS} bytes")

@@ -318,7 +318,12 @@ def test_a_classical_interface_refuses_can_fd_and_the_way_out_is_told(rig: Rig) 
 @pytest.mark.parametrize(
     ("frame", "expected", "text"),
     [
-        pytest.param(CanFrame(1, bytes(9)), PayloadOverflow, "classical CAN frame on 'can0'", id="long classical"),
+        pytest.param(
+            CanFrame(1, bytes(9)),
+            PayloadOverflow,
+            "classical CAN frame on 'can0'; a frame of CAN FD has room for 64",
+            id="long classical",
+        ),
         pytest.param(CanFrame(1, bytes(65), fd=True), PayloadOverflow, "CAN FD frame on 'can0'", id="long CAN FD"),
         pytest.param(CanFrame(1, bytes(33), fd=True), StackError, "33 bytes; pad them to 48", id="no length of CAN FD"),
         pytest.param(CanFrame(1, b"", remote=True, fd=True), StackError, "no remote frames", id="remote CAN FD"),
