@@ -52,7 +52,7 @@ def test_the_program_in_real_time_prints_what_is_shown(tmp_path: Path, capsys: p
 
 
 def test_the_program_in_virtual_time_prints_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(_program(tmp_path, "as_current")))
+    runpy.run_path(str(_program(tmp_path, "bitrate=250_000")))
 
     assert capsys.readouterr().out == re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0]
 
@@ -64,6 +64,18 @@ def test_the_canopen_program_gives_one_hash(tmp_path: Path) -> None:
 
     assert hash_of(runs[0]) == hash_of(runs[1])
     assert runs[0].stdout.startswith("4711 after ")
+
+
+def test_the_program_beside_an_application_hears_it(tmp_path: Path) -> None:
+    code = _program(tmp_path, "from app import build").read_text(encoding="utf-8")
+    shown = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
+
+    done = run_fresh(
+        command=f"import can\nfrom taktora_sim.world import World\n{code}",
+        folder=ROOT / "examples" / "battery_monitor",
+    )
+
+    assert done.stdout == shown, done.stderr
 
 
 def test_the_isotp_program_carries_all_its_bytes(
