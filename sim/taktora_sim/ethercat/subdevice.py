@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["SubDevice"]
 
 _MS = 1_000_000
+_SAFE_OP, _OP = AlState.SAFE_OP, AlState.OP  # looked up once: they are asked for in every frame
 _ALIAS_WORD, _BOOT_WORD, _MAILBOX_WORD, _PROTOCOLS_WORD = 0x04, 0x14, 0x18, 0x1C
 
 
@@ -242,7 +243,7 @@ class SubDevice:
         if not self._inputs_fresh:
             self._inputs_fresh = True
             view = self._input_view
-            if view is None or self.al.state < AlState.SAFE_OP:
+            if view is None or self.al.state < _SAFE_OP:
                 return
             if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
                 self.application.inputs(view)
@@ -333,12 +334,12 @@ class SubDevice:
         if self._feeds_watchdog:
             self.watchdog.trigger()
         state = self.al.state
-        if state is AlState.SAFE_OP:
+        if state is _SAFE_OP:
             self._outputs_seen = True
             self.al.outputs_arrived()
             state = self.al.state
         data = self._output_view
-        if state is not AlState.OP or data is None:
+        if state is not _OP or data is None:
             return
         if self._is_scattered:
             data[:] = self._gathered(self.esc.syncs.outputs)
