@@ -34,6 +34,8 @@ T = TypeVar("T")
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _FORMAT: Final = "image"
+_REFUSALS: Final = (struct.error, ValueError, TypeError, OverflowError)
+"""What a value raises that does not go into its entry."""
 _CODES: Final = {
     ("u", 8): "B",
     ("u", 16): "H",
@@ -134,6 +136,10 @@ class TypedImage(Generic[T]):
         self._order = _order([self._fields.index(field) for field in fields])
         self._build = _builder(record)
         self._values = _reader([field.name for field in self._fields])
+        self._make = None if loose else _maker(fields, self._fields, self._build)
+        """Makes the record of what ``_unpack`` gives, where no field is cut out by bits."""
+        self._content = None if self._pack is None else _packer(self._fields, self._pack)
+        """Makes the bytes of the only run of the record."""
         self._attributes: int | None = None
         """How many attributes an instance may have before a look at their names; None: Python itself refuses more."""
         if dataclasses.is_dataclass(record) and record.__dictoffset__:
@@ -148,6 +154,8 @@ class TypedImage(Generic[T]):
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)
         try:
+            if self._make is not None:
+                return self._make(*self._unpack(image, byte_offset))  # type: ignore[no-any-return]
             values = list(self._unpack(image, byte_offset))
             if self._bits:
                 number = int.from_bytes(image[byte_offset + self._low : byte_offset + self._high], "little")
@@ -180,6 +188,13 @@ class TypedImage(Generic[T]):
             self._check_attributes(value)
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)
+        if self._content is not None:
+            try:
+                content = self._content(value)
+            except _REFUSALS as cause:
+                raise CodecError(_FORMAT, *self._writing_fault(value, cause)) from cause
+            image[byte_offset + self._start : byte_offset + self._stop] = content
+            return
         values = self._values(value)
         try:
             if self._out or self._scales:
@@ -188,10 +203,6 @@ class TypedImage(Generic[T]):
                     values[index] = round((values[index] - offset) / factor)
                 for index, convert in self._out:
                     values[index] = convert(values[index])
-            if self._pack is not None:
-                content = self._pack(*values)
-                image[byte_offset + self._start : byte_offset + self._stop] = content
-                return
             packed = [run.packing.pack(*values[run.first : run.stop]) for run in self._runs]
             number = 0
             for bits, each in zip(self._bits, values[self._aligned_count :], strict=True):
@@ -199,7 +210,7 @@ class TypedImage(Generic[T]):
                 if raw & ~bits.mask:
                     raise ValueError(raw)
                 number |= raw << bits.shift
-        except (struct.error, ValueError, TypeError, OverflowError) as cause:
+        except _REFUSALS as cause:
             raise CodecError(_FORMAT, *self._writing_fault(value, cause)) from cause
         for run, content in zip(self._runs, packed, strict=True):
             start = byte_offset + run.byte_offset
@@ -233,7 +244,7 @@ class TypedImage(Generic[T]):
             each = getattr(value, field.name)
             try:
                 _check(field, each)
-            except (struct.error, ValueError, TypeError, OverflowError):
+            except _REFUSALS:
                 if isinstance(each, float) and not issubclass(field.annotation, float):
                     return f"{self.where}: {field.name} = {each!r} is no {field.annotation.__name__}", field.name
                 return f"{self.where}: {field.name} = {each!r}{_unit(field)} is not in {_range(field)}", field.name
@@ -376,6 +387,41 @@ def _builder(record: Any) -> Callable[..., Any]:
         return record  # type: ignore[no-any-return]
     build = construct(record)
     return lambda *values: build(values)
+
+
+def _maker(fields: Sequence[_Field], placed: Sequence[_Field], build: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what builds a record of the raw values of ``placed``: one expression, in a third of the time of a loop."""
+    names: dict[str, Any] = {"build": build}
+    made: dict[str, str] = {}
+    for i, field in enumerate(placed):
+        convert = _importer(field)
+        made[field.name] = f"raw{i}" if convert is None else f"convert{i}(raw{i})"
+        names[f"convert{i}"] = convert
+        if _is_float(field):
+            made[field.name] = f"raw{i} * factor{i} + offset{i}"
+            names[f"factor{i}"], names[f"offset{i}"] = field.entry.factor, field.entry.offset
+    raws = ", ".join(f"raw{i}" for i in range(len(placed)))
+    return _compiled(f"lambda {raws}: build({', '.join(made[field.name] for field in fields)})", names)
+
+
+def _packer(placed: Sequence[_Field], pack: Callable[..., bytes]) -> Callable[[Any], bytes]:
+    """Return what packs the fields of a record, likewise."""
+    names: dict[str, Any] = {"pack": pack, "round": round}
+    packed: list[str] = []
+    for i, field in enumerate(placed):
+        convert = _exporter(field)
+        each = f"value.{field.name}"
+        packed.append(each if convert is None else f"convert{i}({each})")
+        names[f"convert{i}"] = convert
+        if _is_float(field):
+            packed[i] = f"round(({each} - offset{i}) / factor{i})"
+            names[f"factor{i}"], names[f"offset{i}"] = field.entry.factor, field.entry.offset
+    return _compiled(f"lambda value: pack({', '.join(packed)})", names)
+
+
+def _compiled(expression: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """Return the function that ``expression`` says, made of names of fields and of ours alone."""
+    return eval(expression, {"__builtins__": {}, **names})  # type: ignore[no-any-return]  # noqa: S307
 
 
 def _reader(names: list[str]) -> Callable[[Any], Any]:
