@@ -37,14 +37,13 @@ from taktora.can.socketcan import SocketCanInterface
 from taktora.errors import ConfigurationError
 from taktora_hil import net_device
 from taktora_hil.rig_can import CanPair, CanRig
-from taktora_sim.can import script_model as model
-from taktora_sim.can.script import Script, ScriptLogs, load_script, logs_text
+from taktora_sim.can.script import Script, ScriptLogs, load_script, logs_text, model
 from taktora_sim.can.script import run_script as simulate
-from taktora_sim.can.script_bench import contents_of
-from taktora_sim.can.script_cangen import Pattern
-from taktora_sim.can.script_parser import HOLD_QUEUE
-from taktora_sim.can.script_player import play_script
-from taktora_sim.can.script_text import frame_text
+from taktora_sim.can.script.bench import contents_of
+from taktora_sim.can.script.cangen import Pattern
+from taktora_sim.can.script.parser import HOLD_QUEUE
+from taktora_sim.can.script.player import play_script
+from taktora_sim.can.script.text import frame_text
 
 __all__ = ["KernelScripts", "differences", "main", "run_script"]
 

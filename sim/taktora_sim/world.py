@@ -22,7 +22,7 @@ from taktora_sim.trace import Trace
 
 if TYPE_CHECKING:
     from taktora.runtime import Runtime
-    from taktora_sim.foreign_baton import Baton
+    from taktora_sim.foreign.baton import Baton
     from taktora_sim.reactor import Executions
     from taktora_sim.report.recorder import RunRecorder
     from taktora_sim.transport import SimTransport
@@ -224,7 +224,7 @@ class World:
     ) -> AbstractContextManager[None]:
         """Run programs with threads of their own, unchanged, on virtual time while the ``with`` block lasts.
 
-        See ``taktora_sim.foreign_threads`` for what holds inside the block and what its end does.
+        See ``taktora_sim.foreign.threads`` for what holds inside the block and what its end does.
 
         Args:
             packages: Third-party packages in whose modules names of ``time``, ``threading`` and ``queue`` bound before
@@ -232,7 +232,7 @@ class World:
             grace_ns: Virtual time that threads which are no daemons have to end at the end of the block.
             patience_s: Real time after which a thread that neither waits nor ends is an error; None is never.
         """
-        from taktora_sim.foreign_threads import foreign_threads
+        from taktora_sim.foreign.threads import foreign_threads
 
         return foreign_threads(self, packages, grace_ns, patience_s)
 

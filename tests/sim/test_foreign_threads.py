@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
 import pytest
 
-from taktora_sim import foreign_baton
-from taktora_sim.foreign import POLLS, ForeignDeadlock, ForeignError, ForeignThreadsLeft
+from taktora_sim.foreign import POLLS, ForeignDeadlock, ForeignError, ForeignThreadsLeft, baton
 from taktora_sim.world import World
 
 MS = 1_000_000
@@ -643,7 +642,7 @@ def test_deadlines_of_waits_that_are_over_are_forgotten(world: World) -> None:
 
 
 def test_the_number_of_threads_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_baton, "THREADS", 3)
+    monkeypatch.setattr(baton, "THREADS", 3)
     with world.foreign_threads():
         threads = [threading.Thread(target=time.sleep, args=(1,), name=f"number {number}") for number in range(4)]
         for thread in threads[:3]:

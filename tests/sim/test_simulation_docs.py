@@ -11,7 +11,7 @@ import pytest
 
 from taktora_sim.cli import app
 from taktora_sim.faults import FaultPlan
-from taktora_sim.foreign_patches import PACKAGES
+from taktora_sim.foreign.patches import PACKAGES
 from taktora_sim.play import PlayOptions, play
 from taktora_sim.report import Check, Event, HealthChange
 from taktora_sim.scenario import load_scenario

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from taktora_sim.can.bus import BusFrame, SimulatedCanBus
 from taktora_sim.can.controller import Controller, ControllerState
-from taktora_sim.can.disturbances import Freeze, Offset, RandomValue, WrongValue
 from taktora_sim.can.errors import Attempt, BusError, FrameLoss, WireError, WireErrorKind
-from taktora_sim.can.generators import Checksum, Constant, Counter, Ramp, Sine, Table
-from taktora_sim.can.logfile import CanLog, CanLogError, LogProblem, LogRecord
+from taktora_sim.can.logs.logfile import CanLog, CanLogError, LogProblem, LogRecord
+from taktora_sim.can.logs.recording import CanRecording
+from taktora_sim.can.logs.replay import CanReplay
+from taktora_sim.can.logs.socketlog import CanSocketRecording
 from taktora_sim.can.node import CanNode
-from taktora_sim.can.recording import CanRecording
-from taktora_sim.can.replay import CanReplay
-from taktora_sim.can.restbus import RestBus
-from taktora_sim.can.restbus_settings import restbus_from_settings
+from taktora_sim.can.restbus.bus import RestBus
+from taktora_sim.can.restbus.disturbances import Freeze, Offset, RandomValue, WrongValue
+from taktora_sim.can.restbus.generators import Checksum, Constant, Counter, Ramp, Sine, Table
+from taktora_sim.can.restbus.settings import restbus_from_settings
 from taktora_sim.can.socket import SimulatedCanInterface
-from taktora_sim.can.socketlog import CanSocketRecording
 from taktora_sim.can.timing import arbitration_key, duration_ns, frame_bits
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from taktora.can.interface import CanInterface
 from taktora.errors import ConfigurationError
 from taktora_sim.can.bus import SimulatedCanBus
-from taktora_sim.can.fault_signals import CanDatabases
-from taktora_sim.can.replay import CanReplay
-from taktora_sim.can.restbus import RestBus
-from taktora_sim.can.restbus_settings import restbus_from_settings
+from taktora_sim.can.faults.signals import CanDatabases
+from taktora_sim.can.logs.replay import CanReplay
+from taktora_sim.can.restbus.bus import RestBus
+from taktora_sim.can.restbus.settings import restbus_from_settings
 
 if TYPE_CHECKING:
     from taktora.can.backend import CanRequest

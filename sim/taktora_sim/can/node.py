@@ -26,7 +26,7 @@ from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
 from taktora_sim.can.controller import Controller, ControllerState
 from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, state_change
-from taktora_sim.can.faults import NodeFaults
+from taktora_sim.can.faults.board import NodeFaults
 from taktora_sim.can.socket import FD_WORD, SimulatedCanInterface
 from taktora_sim.can.timing import arbitration_key
 from taktora_sim.trace import Recorder

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 
 from taktora.can.routing import CanIface
 from taktora.errors import ConfigurationError, TaktoraError
-from taktora_sim.can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
+from taktora_sim.can.python_can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
 
 if TYPE_CHECKING:
-    from taktora_sim.can.python_can_server import CanServer
+    from taktora_sim.can.python_can.server import CanServer
     from taktora_sim.control import ControlChannel
     from taktora_sim.world import World
 
@@ -84,8 +84,8 @@ def run(wanted: argparse.Namespace) -> None:
 
 def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) -> None:
     # Imported only now: of two processes that race for a channel, one is to give up early.
-    from taktora_sim.can.python_can_server import CanServer
-    from taktora_sim.can.python_can_wire import package_version
+    from taktora_sim.can.python_can.server import CanServer
+    from taktora_sim.can.python_can.wire import package_version
     from taktora_sim.plan import FaultPlan
     from taktora_sim.world import World
 
@@ -155,16 +155,16 @@ class _Replay:
             return
         self._has_begun = True
         from taktora_sim.can.backend import bus_of
-        from taktora_sim.can.replay import CanReplay
+        from taktora_sim.can.logs.replay import CanReplay
 
         CanReplay(bus_of(self._world, self._wanted.channel), self._wanted.replay, loop=self._wanted.loop)
 
 
 def _build(world: World, wanted: argparse.Namespace) -> None:
     """Make the bus where the command says what it is; else the first program does."""
-    from taktora_sim.can.logfile import CanLog
-    from taktora_sim.can.python_can_port import Wish, open_bus
-    from taktora_sim.can.recording import CanRecording
+    from taktora_sim.can.logs.logfile import CanLog
+    from taktora_sim.can.logs.recording import CanRecording
+    from taktora_sim.can.python_can.port import Wish, open_bus
 
     wish = Wish(wanted.channel, wanted.bitrate, wanted.data_bitrate, wanted.fd, acknowledge=wanted.acknowledge)
     if wanted.background:
@@ -174,7 +174,7 @@ def _build(world: World, wanted: argparse.Namespace) -> None:
         CanRecording(bus, wanted.record)
     if wanted.dbc is not None:
         from taktora.codec.dbc import load_dbc
-        from taktora_sim.can.restbus import RestBus
+        from taktora_sim.can.restbus.bus import RestBus
 
         RestBus(bus, load_dbc(wanted.dbc), exclude=wanted.exclude)
     if wanted.replay is not None:

@@ -14,7 +14,7 @@ import pytest
 from taktora_hil.can_script import KernelScripts, differences
 from taktora_hil.rig_can import why_no_rig
 from taktora_sim.can.script import Script, ScriptLogs, logs_text, parse_script, run_script
-from taktora_sim.can.script_random import random_script
+from taktora_sim.can.script.drawn import random_script
 from tests.real_can import needs_command
 
 pytestmark = [pytest.mark.world("sim", "rig"), pytest.mark.verifies("REQ_8206", "REQ_8202")]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from taktora.codec.dbc import load_dbc
 from taktora_sim.can import SimulatedCanBus
-from taktora_sim.can.disturbances import RandomValue
-from taktora_sim.can.generators import Checksum, Counter, Ramp, Sine, Table
-from taktora_sim.can.restbus import RestBus
+from taktora_sim.can.restbus.bus import RestBus
+from taktora_sim.can.restbus.disturbances import RandomValue
+from taktora_sim.can.restbus.generators import Checksum, Counter, Ramp, Sine, Table
 from taktora_sim.world import World
 
 __all__ = ["VEHICLE", "hash_of_run", "write_dbc"]

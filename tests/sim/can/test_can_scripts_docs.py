@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from taktora_sim.can.script import logs_text, parse_script
-from taktora_sim.can.script_parser import ScriptError
-from taktora_sim.can.script_random import random_script
+from taktora_sim.can.script.drawn import random_script
+from taktora_sim.can.script.parser import ScriptError
 from taktora_sim.cli import app
 from tests.sim.fresh import ROOT
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from taktora.can import CanFrame
 from taktora.codec.dbc import load_dbc
 from taktora_sim.can.errors import WireErrorKind
-from taktora_sim.can.fault_choice import CHOICE, Choice, parse_ids
-from taktora_sim.can.fault_signals import BitRange, CanDatabases, disturbance
-from taktora_sim.can.fault_wire import receiver_error
+from taktora_sim.can.faults.choice import CHOICE, Choice, parse_ids
+from taktora_sim.can.faults.signals import BitRange, CanDatabases, disturbance
+from taktora_sim.can.faults.wire import receiver_error
 from taktora_sim.can.timing import field_position, wire_image
 from taktora_sim.faults import FaultKind
 from taktora_sim.streams import Stream

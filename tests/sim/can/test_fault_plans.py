@@ -13,7 +13,7 @@ from taktora.codec.dbc import load_dbc
 from taktora_sim.campaign import Campaign, draw_plan
 from taktora_sim.can import CanReplay, SimulatedCanBus
 from taktora_sim.can.backend import bus_of, make_interface
-from taktora_sim.can.restbus import RestBus
+from taktora_sim.can.restbus.bus import RestBus
 from taktora_sim.faults import FaultEntry, FaultPlan, FaultPlanError
 from taktora_sim.play import PlayOptions, play
 from taktora_sim.scenario import load_scenario

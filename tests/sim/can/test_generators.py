@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from taktora.codec.dbc import DbcSignal
 from taktora.errors import ConfigurationError
-from taktora_sim.can.disturbances import Disturbance, Freeze, Offset, RandomValue, WrongValue
-from taktora_sim.can.generators import (
+from taktora_sim.can.restbus.disturbances import Disturbance, Freeze, Offset, RandomValue, WrongValue
+from taktora_sim.can.restbus.generators import (
     ALGORITHMS,
     Checksum,
     Constant,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from taktora.can import CanFrame
 from taktora.can.dlc import FD_LENGTHS
 from taktora_sim.can import CanLog, CanLogError
-from taktora_sim.can.candump import candump_line
-from taktora_sim.can.logfile import LogRecord
+from taktora_sim.can.logs.candump import candump_line
+from taktora_sim.can.logs.logfile import LogRecord
 from tests.sim.can.support import write
 
 _FRAMES = [

@@ -12,9 +12,9 @@ from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFr
 from taktora.errors import ConfigurationError
 from taktora_sim.can import SimulatedCanBus
 from taktora_sim.can.backend import bus_of
-from taktora_sim.can.python_can_periodic import PeriodicSending
-from taktora_sim.can.python_can_port import CanPort, Wish
-from taktora_sim.can.python_can_wire import (
+from taktora_sim.can.python_can.periodic import PeriodicSending
+from taktora_sim.can.python_can.port import CanPort, Wish
+from taktora_sim.can.python_can.wire import (
     JSON,
     RECORD_BYTES,
     Received,
@@ -315,7 +315,7 @@ def test_a_message_of_no_possible_length_is_refused() -> None:
 
 
 def test_an_error_frame_cannot_be_asked_for() -> None:
-    from taktora_sim.can.python_can_wire import SEND, pack_frame
+    from taktora_sim.can.python_can.wire import SEND, pack_frame
 
     body = bytes(8) + pack_frame(CanErrorFrame(CanErrorClass.NO_ACK, bytes(8)))
 

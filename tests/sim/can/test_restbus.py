@@ -13,9 +13,9 @@ from taktora.codec.dbc import Dbc, load_dbc
 from taktora.errors import ConfigurationError
 from taktora_sim.campaign import Campaign, draw_plan
 from taktora_sim.can import BusFrame, SimulatedCanBus
-from taktora_sim.can.disturbances import Freeze, Offset, WrongValue
-from taktora_sim.can.generators import Checksum, Counter, Ramp, Sine, crc8_j1850
-from taktora_sim.can.restbus import RestBus
+from taktora_sim.can.restbus.bus import RestBus
+from taktora_sim.can.restbus.disturbances import Freeze, Offset, WrongValue
+from taktora_sim.can.restbus.generators import Checksum, Counter, Ramp, Sine, crc8_j1850
 from taktora_sim.faults import FaultEntry, FaultPlan
 from taktora_sim.world import World
 from tests.sim.can.restbus_dbc import VEHICLE, hash_of_run, write_dbc

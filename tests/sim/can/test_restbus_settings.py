@@ -11,9 +11,9 @@ import pytest
 from taktora.codec.dbc import load_dbc
 from taktora.errors import ConfigurationError
 from taktora_sim.can import SimulatedCanBus
-from taktora_sim.can.generators import Checksum, Constant, Counter, Ramp, Sine, Table
-from taktora_sim.can.restbus import RestBus
-from taktora_sim.can.restbus_settings import restbus_from_settings
+from taktora_sim.can.restbus.bus import RestBus
+from taktora_sim.can.restbus.generators import Checksum, Constant, Counter, Ramp, Sine, Table
+from taktora_sim.can.restbus.settings import restbus_from_settings
 from taktora_sim.world import World
 from tests.sim.can.restbus_dbc import write_dbc
 from tests.sim.can.support import S

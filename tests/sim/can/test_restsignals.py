@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from taktora.codec.dbc import Dbc, load_dbc
 from taktora.errors import ConfigurationError
-from taktora_sim.can.disturbances import Freeze, Offset, WrongValue
-from taktora_sim.can.generators import Checksum, Counter, Moment, Sine, Table, crc8_j1850
-from taktora_sim.can.restsignals import RestFrame
+from taktora_sim.can.restbus.disturbances import Freeze, Offset, WrongValue
+from taktora_sim.can.restbus.generators import Checksum, Counter, Moment, Sine, Table, crc8_j1850
+from taktora_sim.can.restbus.signals import RestFrame
 from tests.sim.can.restbus_dbc import VEHICLE, write_dbc
 
 

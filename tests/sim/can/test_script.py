@@ -8,12 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from taktora.can import CanFilter, CanFrame
-from taktora_sim.can import script_model as model
-from taktora_sim.can.script import ScriptError, load_script, parse_script, run_script
-from taktora_sim.can.script_bench import contents_of
-from taktora_sim.can.script_cangen import parse_pattern
-from taktora_sim.can.script_random import random_script
-from taktora_sim.can.script_text import frame_text, parse_filter, parse_frame
+from taktora_sim.can.script import ScriptError, load_script, model, parse_script, run_script
+from taktora_sim.can.script.bench import contents_of
+from taktora_sim.can.script.cangen import parse_pattern
+from taktora_sim.can.script.drawn import random_script
+from taktora_sim.can.script.text import frame_text, parse_filter, parse_frame
 from taktora_sim.cli import app
 
 pytestmark = [pytest.mark.verifies("REQ_8206")]

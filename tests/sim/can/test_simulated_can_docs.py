@@ -20,9 +20,9 @@ from taktora.connector import Degraded, Up
 from taktora.errors import ConfigurationError
 from taktora_sim.can import CanNode, CanReplay, ControllerState, RestBus, SimulatedCanBus, restbus_from_settings
 from taktora_sim.can.backend import SimulatedCan, bus_of
-from taktora_sim.can.fault_wire import FIELDS
+from taktora_sim.can.faults.wire import FIELDS
 from taktora_sim.can.node import NodeOptions
-from taktora_sim.can.restbus_settings import GENERATOR_KINDS
+from taktora_sim.can.restbus.settings import GENERATOR_KINDS
 from taktora_sim.faults import FaultPlan
 from taktora_sim.world import World
 from tests.sim.fresh import ROOT

@@ -9,7 +9,7 @@ import pytest
 from taktora.can import CanFilter, CanFrame
 from taktora.errors import StackError
 from taktora_sim.can import CanLog, SimulatedCanBus, WireError, WireErrorKind
-from taktora_sim.can.socketlog import CanSocketRecording
+from taktora_sim.can.logs.socketlog import CanSocketRecording
 from taktora_sim.world import World
 from tests.sim.can.support import MS, S
 

@@ -10,7 +10,7 @@ from typing import Any
 import can
 import pytest
 
-from taktora_sim.can.runtime_folder import FOLDER_VARIABLE
+from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE
 from taktora_sim.world import World
 
 Open = Callable[..., can.BusABC]

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from taktora_sim.can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
+from taktora_sim.can.python_can.runtime_folder import ChannelLock, Endpoint, RuntimeFolder
 from tests.patience import PATIENCE_S
 
 __all__ = ["endpoint_of", "is_served", "kill", "program", "started", "until"]

@@ -14,7 +14,7 @@ import can
 import pytest
 
 from taktora_sim.can import serve
-from taktora_sim.can.python_can import TaktoraSimBus
+from taktora_sim.can.python_can.bus import TaktoraSimBus
 from tests.patience import PATIENCE_S
 from tests.sim.fresh import ROOT, hash_of, run_fresh
 from tests.system.can.parts import started

@@ -18,9 +18,10 @@ from typing import Any
 import can
 import pytest
 
-from taktora_sim.can import python_can_client, serve
-from taktora_sim.can.python_can_wire import JSON, message, package_version
-from taktora_sim.can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
+from taktora_sim.can import serve
+from taktora_sim.can.python_can import client
+from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
+from taktora_sim.can.python_can.wire import JSON, message, package_version
 from tests.patience import PATIENCE_S
 from tests.system.can.parts import endpoint_of, is_served, kill, program, started, until
 
@@ -164,7 +165,7 @@ def test_a_server_that_cannot_be_started_is_told_of(channel: str, monkeypatch: p
 
 
 def test_versions_that_differ_refuse_each_other(bus: can.BusABC, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(python_can_client, "package_version", lambda: "0.0.1")
+    monkeypatch.setattr(client, "package_version", lambda: "0.0.1")
 
     with pytest.raises(can.CanInitializationError, match=f"taktora {package_version()} and this program of 0.0.1"):
         _open(channel)
@@ -300,7 +301,7 @@ def test_who_was_interrupted_in_a_call_gets_right_answers_later(channel: str, mo
         bus.send(_message(1))
         for call in (lambda: bus.send(_message(2)), lambda: bus.state):
             with monkeypatch.context() as patch:
-                patch.setattr(python_can_client, "_answer", interrupted)
+                patch.setattr(client, "_answer", interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     call()
 
