@@ -70,8 +70,8 @@ class RestartAwaited:
 
     def __str__(self) -> str:
         return (
-            f"{self.iface} was bus-off and nothing is heard since: the bus is silent, or the controller needs a restart "
-            f"by the host ('ip link set {self.iface} type can restart', or restart-ms for the next time)"
+            f"{self.iface} was bus-off and nothing is heard since: the bus is silent, or the controller needs a "
+            f"restart by the host ('ip link set {self.iface} type can restart', or restart-ms for the next time)"
         )
 
 
