@@ -6,11 +6,13 @@ import errno
 import itertools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import can
 import pytest
 
+from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE
 from tests.patience import PATIENCE_S
 from tests.system.can.conftest import Open
 
@@ -410,6 +412,16 @@ def test_open_buses_are_found(open_bus: Open, channel: str) -> None:
     found = can.detect_available_configs("taktora_sim")
 
     assert {"interface": "taktora_sim", "channel": channel} in found
+
+
+def test_a_folder_that_cannot_be_had_spoils_no_search_for_interfaces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "no-folder"
+    file.touch()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(file))
+
+    assert can.detect_available_configs("taktora_sim") == [{"interface": "taktora_sim", "channel": "vcan0"}]
 
 
 def test_a_thread_safe_bus_is_one_of_ours(open_bus: Open, channel: str) -> None:

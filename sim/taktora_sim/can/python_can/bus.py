@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import can
@@ -246,8 +247,12 @@ class TaktoraSimBus(can.BusABC):
     @staticmethod
     def _detect_available_configs() -> list[AutoDetectedConfig]:
         """Return the buses that there are, in this World or on this machine."""
-        world = World.current()
-        channels = list(SimulatedCan.of(world).buses) if world is not None else RuntimeFolder().channels()
+        world, channels = World.current(), list[str]()
+        if world is not None:
+            channels = list(SimulatedCan.of(world).buses)
+        else:
+            with suppress(ConfigurationError):  # python-can asks all interfaces, and one that fails spoils it for all
+                channels = RuntimeFolder().channels()
         return [{"interface": "taktora_sim", "channel": channel} for channel in channels or [DEFAULT_CHANNEL]]
 
     def _do(self, call: Callable[[], R]) -> R:
