@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from taktora.errors import ConfigurationError, RunnerJoinError
 from taktora.executor import ExecutionMonitor
@@ -15,10 +16,11 @@ from taktora_sim.world import WorldAborted
 
 if TYPE_CHECKING:
     from taktora.executor import Executor, ExecutorBuilder
-    from taktora_sim.trace import Recorder
     from taktora_sim.world import World
 
 __all__ = ["make_runtime"]
+
+T = TypeVar("T")
 
 _pack_run = struct.Struct("<BQ").pack
 
@@ -69,27 +71,32 @@ def _abort_world() -> None:
     raise WorldAborted(msg)
 
 
-class _Recorders(dict[str, "Recorder"]):
-    """The recorder of each task by its id, made when the task first runs."""
+class _Made(dict[str, T]):
+    """What belongs to each task, by its id, made when the task first runs."""
 
-    def __init__(self, world: World, executor: str) -> None:
+    def __init__(self, make: Callable[[str], T]) -> None:
         super().__init__()
-        self._trace = world.trace
-        self._executor = executor
+        self._make = make
 
-    def __missing__(self, task_id: str) -> Recorder:
-        recorder = self[task_id] = self._trace.channel(f"executor/{self._executor}/{task_id}", "run")
-        return recorder
+    def __missing__(self, task_id: str) -> T:
+        made = self[task_id] = self._make(task_id)
+        return made
 
 
 class _Tracer(ExecutionMonitor):
     """Records each run of a task: whether it succeeded and the time it took."""
 
     def __init__(self, world: World, name: str) -> None:
-        self._recorders = _Recorders(world, name)
+        trace = world.trace
+        at_once = _pack_run(True, 0)
+        self._records = _Made(lambda task_id: trace.channel(f"executor/{name}/{task_id}", "run"))
+        self._marks = _Made(lambda task_id: trace.marker(f"executor/{name}/{task_id}", "run", at_once))
 
     def post_execute(self, task_id: str, started_at_ns: int, took_ns: int, ok: bool) -> None:  # noqa: ARG002
-        self._recorders[task_id](_pack_run(ok, took_ns))
+        if ok and not took_ns:  # nearly every run
+            self._marks[task_id]()
+        else:
+            self._records[task_id](_pack_run(ok, took_ns))
 
 
 class _WorldRun:

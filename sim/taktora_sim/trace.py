@@ -95,6 +95,23 @@ class Trace:
 
         return record
 
+    def marker(self, path: str, kind: str, payload: bytes) -> Callable[[], None]:
+        """Return what appends one and the same record again and again: :meth:`channel` with all but the time bound."""
+        tail = _text(path, "path") + _text(kind, "kind") + payload
+        component = self._components.setdefault(path, _Component())
+        pack, rest = struct.Struct(f"<IQ{len(tail)}s").pack, 8 + len(tail)
+        now_ns, flush = self._now_ns, self.flush
+        pending, keep, keep_own = self._pending, self._pending.append, component.pending.append
+
+        def mark() -> None:
+            data = pack(rest, now_ns(), tail)
+            keep(data)
+            keep_own(data)
+            if len(pending) >= _FLUSH_RECORDS:
+                flush()
+
+        return mark
+
     def flush(self) -> None:
         """Move pending records into the hashes and the file."""
         data = b"".join(self._pending)
