@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -255,27 +255,26 @@ class SimReactor:
         if self._held:
             self._put_off = self._resume
         elif self._waiting:
-            self._advance(self._take_fired())
+            self._woken = False
+            self._advance(self._fired)
 
-    def _take_fired(self) -> Sequence[int]:
-        self._woken = False
-        fired = self._fired
-        if not fired:
-            return ()
-        self._fired = []
-        if len(fired) > 1:
-            fired.sort()
-        return fired
+    def _advance(self, fired: list[int] | None) -> None:
+        """Run the loop to its next unanswered request; None starts it.
 
-    def _advance(self, fired: Sequence[int] | None) -> None:
-        """Run the loop to its next unanswered request; None starts it."""
+        ``fired`` answers the pending one: what has fired, which is forgotten, or an empty list.
+        """
         loop = self._loop
         if loop is None:
             return
         self._waiting = self._is_idle = False
         try:
             while True:
-                request = loop.send(fired)  # type: ignore[arg-type]  # a fresh generator takes None and nothing else
+                if fired:
+                    self._fired = []
+                    if len(fired) > 1:
+                        fired.sort()
+                # An empty answer is not the list that the next ones go into; a fresh generator takes nothing but None.
+                request = loop.send(fired if fired or fired is None else ())  # type: ignore[arg-type]
                 if not isinstance(request, Wait):
                     self._world.post_at(request.until_ns, partial(self._occupied, loop))
                     return
@@ -285,7 +284,8 @@ class SimReactor:
                     if deadline_ns is not None and (self._timer is None or self._timer_ns > deadline_ns):
                         self._arm(deadline_ns)
                     return
-                fired = self._take_fired()
+                self._woken = False
+                fired = self._fired
         except StopIteration:
             self._end(None)
         except BaseException as error:
@@ -315,7 +315,8 @@ class SimReactor:
         if deadline_ns > self._now_ns():
             self._arm(deadline_ns)
         elif self._is_idle:
-            self._advance(self._take_fired())
+            self._woken = False
+            self._advance(self._fired)
 
     def _end(self, error: BaseException | None) -> None:
         self._loop = None

@@ -130,8 +130,9 @@ class Sources:
                 continue
             if not count:
                 continue
-            for deadline in source.deadlines:
-                deadline.due_ns = now_ns + deadline.duration_ns
+            if source.deadlines:
+                for deadline in source.deadlines:
+                    deadline.due_ns = now_ns + deadline.duration_ns
             for task in source.tasks:
                 context = task.context
                 context.event_fired = True
