@@ -161,6 +161,8 @@ class CanNode:
         """Open sockets, oldest first."""
         self.room_wanted: list[Callable[[], None]] = []
         """Whom to call once when the queue has room again."""
+        self.on_up: list[Callable[[], None]] = []
+        """Whom to call when the interface has come up again."""
         self.on_wire: Pending | None = None
         """Its head, while that is on the wire."""
         self._failed: tuple[Pending, int] | None = None
@@ -297,6 +299,8 @@ class CanNode:
             self.is_bus_off_host = False
             self._settle()
             self.controller.reset()
+            for callback in tuple(self.on_up):
+                callback()
         else:
             self._settle()
             self._drop_queue(FrameLoss.INTERFACE_DOWN)

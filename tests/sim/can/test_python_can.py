@@ -202,6 +202,31 @@ def test_an_interface_that_goes_down_is_enetdown_and_carries_frames_again_when_i
         assert _received(bus).arbitration_id == 7
 
 
+def test_who_only_reads_hears_again_when_the_interface_is_up(world: World) -> None:
+    with _open(node="tool", can_filters=[{"can_id": 7, "can_mask": 0x7FF}]) as bus, _open() as other:
+        node = bus_of(world, "vcan7").nodes[0]
+        node.set_up(False)
+        with pytest.raises(can.CanOperationError, match="ENETDOWN"):
+            bus.recv(0)
+        node.set_up(True)
+
+        other.send(_message(6))
+        other.send(_message(7))
+
+        assert _received(bus).arbitration_id == 7
+
+
+def test_a_bus_that_could_not_be_opened_leaves_no_node_behind(world: World) -> None:
+    with _open(node="tool") as bus, _open():
+        node = bus_of(world, "vcan7").nodes[0]
+        node.controller.set_counters(256, 0)
+        with pytest.raises(can.CanInitializationError, match="bus-off"):
+            _open(node="tool")
+        bus.shutdown()
+
+        assert not node.is_up
+
+
 def test_what_a_slow_reader_loses_is_marked_once_by_an_error_frame(world: World) -> None:
     with _open() as sender, _open(rx_queue_size=3) as reader:
         for number in range(9):

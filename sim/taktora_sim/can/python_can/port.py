@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from taktora.can.filter import ACCEPT_ALL
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFrame, CanIfaceState
-from taktora.errors import BackPressure, ConfigurationError, LinkDown
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, StackError
 from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.bus import BITRATE_MAX, BITRATE_MIN, DATA_BITRATE_MAX, SimulatedCanBus
 from taktora_sim.can.node import CanNode
@@ -250,7 +250,12 @@ class CanPort:
         self._periodic: list[PeriodicSending] = []
         self._is_open = True
         self._socket.on_transmit_ready(self._tell_room)
-        self._socket.open(self)
+        try:
+            self._socket.open(self)
+        except StackError:
+            self._nodes.give_back(self.node, wish)
+            raise
+        self.node.on_up.append(self._revive)
 
     def send(self, frame: CanFrame) -> None:
         """Queue one frame.
@@ -266,7 +271,6 @@ class CanPort:
             raise LinkDown(f"{self.node.path}: interface is down (ENETDOWN); bring it up, then send again")
         if self.node.is_bus_off_host:
             raise LinkDown(f"{self.node.path}: the controller is bus-off; restart it (set the bus to ACTIVE)")
-        self._revive()
         self._socket.send(frame)
 
     def when_room(self, call: Callable[[], None]) -> None:
@@ -320,7 +324,6 @@ class CanPort:
         self.node.options = self.node.options._replace(listen_only=only)
         self.node.set_up(True)
         self._is_switching = False
-        self._revive()
 
     def close(self) -> None:
         """Close the socket; what is queued is still sent; idempotent."""
@@ -329,6 +332,7 @@ class CanPort:
         self._is_open = False
         for sending in self._periodic:
             sending.stop()
+        self.node.on_up.remove(self._revive)
         self._socket.close()
         self._tell_room()
         self._nodes.give_back(self.node, self.wish)
@@ -371,9 +375,8 @@ class CanPort:
 
     def _revive(self) -> None:
         """Open the socket again after the interface has been down: to a program, a kernel's socket is still there."""
-        if self._socket.state is CanIfaceState.DOWN and self.node.is_up:
-            self._socket.open(self)
-            self._socket.set_filters(self._filters)
+        self._socket.open(self)
+        self._socket.set_filters(self._filters)
 
     def _tell_room(self) -> None:
         waiting, self._waiting = self._waiting, []
