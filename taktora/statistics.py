@@ -53,7 +53,7 @@ class Histogram:
         segments: How finely old samples are dropped.
     """
 
-    __slots__ = ("_counts", "_last", "_last_bucket", "_place", "_repeats", "_room", "_segments", "_share")
+    __slots__ = ("_counts", "_last_bucket", "_place", "_segments", "_share", "last", "repeats", "room")
 
     def __init__(self, window: int = 1024, segments: int = 4) -> None:
         if window < 1 or segments < 1:
@@ -62,25 +62,27 @@ class Histogram:
         self._share = max(1, window // segments)
         self._place = 0
         self._counts = self._segments[0]
-        self._room = self._share
-        self._last = 1
+        self.room = self._share
+        """Samples that still go into the current segment, the repeats included."""
+        self.last = 1
         self._last_bucket = 0
-        self._repeats = 0  # of the last value, not in its bucket yet; they never go beyond the current segment
+        self.repeats = 0
+        """How often the last value is not in its bucket yet; never beyond the current segment."""
 
     # req: REQ_0104
     def record(self, value: int) -> None:
         """Count one sample; one that is as the last one costs next to nothing."""
-        repeats = self._repeats
-        if value == self._last and repeats < self._room:
-            self._repeats = repeats + 1
+        repeats = self.repeats
+        if value == self.last and repeats < self.room:
+            self.repeats = repeats + 1
         else:
             self._counts[self._last_bucket] += repeats
-            self._room -= repeats
-            if not self._room:
+            self.room -= repeats
+            if not self.room:
                 self._next_segment()
-            self._last = value
+            self.last = value
             self._last_bucket = bucket_of(value)
-            self._repeats = 1
+            self.repeats = 1
 
     def percentile(self, permille: int) -> int:
         """Return the midpoint of the bucket that holds the given share of the samples; 0 without samples.
@@ -93,7 +95,7 @@ class Histogram:
     def percentiles(self, permilles: tuple[int, ...]) -> tuple[int, ...]:
         """Return several percentiles of one and the same state; ``permilles`` ascend."""
         sums = [sum(column) for column in zip(*self._segments, strict=True)]
-        sums[self._last_bucket] += self._repeats
+        sums[self._last_bucket] += self.repeats
         total = sum(sums)
         if not total:
             return (0,) * len(permilles)
@@ -111,7 +113,7 @@ class Histogram:
         self._place = (self._place + 1) % len(self._segments)
         self._counts = self._segments[self._place]
         self._counts[:] = _EMPTY
-        self._room = self._share
+        self.room = self._share
 
 
 _EMPTY = array("I", bytes(BUCKETS * array("I").itemsize))
@@ -129,7 +131,19 @@ class WindowedMaximum:
     a steady signal costs a comparison.
     """
 
-    __slots__ = ("_expires", "_head", "_last", "_last_seq", "_seq", "_seqs", "_tail", "_values", "_window", "value")
+    __slots__ = (
+        "_expires",
+        "_head",
+        "_last",
+        "_last_seq",
+        "_seq",
+        "_seqs",
+        "_tail",
+        "_values",
+        "_window",
+        "sole",
+        "value",
+    )
 
     def __init__(self, window: int) -> None:
         if window < 1:
@@ -144,12 +158,14 @@ class WindowedMaximum:
         self._last_seq = 0
         self._expires = 0
         self.value: int | None = None
+        self.sole: int | None = None
+        """The only candidate there is; a further sample of this value changes nothing. None: there are several."""
 
     def record(self, value: int) -> None:
         """Take one sample, in 64 signed bits; candidates that can never be the maximum again leave."""
-        last, head, tail = self._last, self._head, self._tail
-        if value == last and head == tail:
+        if value == self.sole:
             return  # the only candidate, renewed: ages count from the youngest, so nothing moves
+        last, head, tail = self._last, self._head, self._tail
         seq = self._seq
         self._seq = seq + 1
         if value < last:
@@ -168,18 +184,17 @@ class WindowedMaximum:
                 self.value = value
         self._last = value
         self._last_seq = seq
-        if head != tail and seq >= self._expires:
+        if head == tail:
+            self.sole = value
+            return
+        self.sole = None
+        if seq >= self._expires:
             self._head = head + 1
             self._look_at_front()
 
-    @property
-    def is_steady(self) -> bool:
-        """Whether there is one candidate only; a further sample of the same value then changes nothing."""
-        return self._head == self._tail
-
     def _look_at_front(self) -> None:
         if self._head == self._tail:
-            self.value = self._last
+            self.value = self.sole = self._last
             return
         place = self._head % self._window
         self.value = self._values[place]

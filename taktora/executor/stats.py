@@ -56,7 +56,6 @@ class TaskStatistics:
     __slots__ = (
         "_anchored",
         "_histogram",
-        "_histogram_record",
         "_jitter",
         "_jitter_record",
         "_largest",
@@ -85,7 +84,6 @@ class TaskStatistics:
         self._smallest = WindowedMaximum(window)
         self._jitter = WindowedMaximum(window if period_ns else 1)
         self._lateness = WindowedMaximum(window if period_ns else 1)
-        self._histogram_record = self._histogram.record
         self._largest_record = self._largest.record
         self._smallest_record = self._smallest.record
         self._jitter_record = self._jitter.record
@@ -109,11 +107,16 @@ class TaskStatistics:
     def record_run(self, took_ns: int) -> None:
         """Take the duration of one measured run."""
         self.samples += 1
-        self._histogram_record(took_ns)
+        histogram = self._histogram
+        if took_ns == histogram.last and histogram.repeats < histogram.room:
+            histogram.repeats += 1  # Histogram.record, in place
+        else:
+            histogram.record(took_ns)
         if took_ns != self._steady_ns:
             self._largest_record(took_ns)
             self._smallest_record(-took_ns)
-            self._steady_ns = took_ns if self._largest.is_steady and self._smallest.is_steady else None
+            is_steady = self._largest.sole is not None and self._smallest.sole is not None
+            self._steady_ns = took_ns if is_steady else None
 
     # req: REQ_0101, REQ_0106
     def record_scan(self, pre_ns: int, late_by_ns: int, skipped: int, faulted: bool) -> None:
@@ -139,10 +142,11 @@ class TaskStatistics:
             self.jitter_ns = self.lateness_ns = None
             return
         self.jitter_ns = jitter_ns
-        if jitter_ns is not None:
+        if jitter_ns is not None and jitter_ns != self._jitter.sole:
             self._jitter_record(jitter_ns)
         self.lateness_ns = lateness_ns = pre_ns - self._nominal_ns
-        self._lateness_record(lateness_ns)
+        if lateness_ns != self._lateness.sole:
+            self._lateness_record(lateness_ns)
 
     def _anchor(self, pre_ns: int, late_by_ns: int) -> None:
         """Put the nominal start of the first scan of a run where the grid has it."""
