@@ -72,7 +72,7 @@ class Reader(_Handle[ChannelReader[T, Codec]]):
 
     def drain(self) -> Iterator[T]:
         """Yield everything that has arrived; what cannot be decoded is counted and reported, and nothing else lost."""
-        receive = self.port.try_recv
+        receive = (self._port or self.port).try_recv
         while True:
             try:
                 envelope = receive()
@@ -133,7 +133,7 @@ class Writer(_Handle[ChannelWriter[T, Codec]]):
 
     def send(self, value: T) -> SendOutcome:
         """Send ``value``; raises the outcomes listed at :class:`taktora.connector.ChannelWriter`."""
-        outcome = self.port.send(value)
+        outcome = (self._port or self.port).send(value)
         self.sent += 1
         return outcome
 

@@ -23,11 +23,12 @@ class Slot:
     ``visible_ns`` is for ports of a simulated world: when readers may see the sample, 0 for at once.
     """
 
-    __slots__ = ("data", "holders", "home", "length", "sequence_number", "timestamp_ns", "view", "visible_ns")
+    __slots__ = ("data", "holders", "home", "length", "sequence_number", "timestamp_ns", "view", "visible_ns", "whole")
 
     def __init__(self, size_bytes: int, home: list[Slot]) -> None:
         self.data = bytearray(size_bytes)
-        self.view = memoryview(self.data).toreadonly()
+        self.whole = memoryview(self.data)  # ports hand out slices, which they can take back one by one
+        self.view = self.whole.toreadonly()
         self.holders = 0
         self.home = home
         self.length = size_bytes
@@ -190,7 +191,7 @@ class LocalPublisher(_PublisherBase):
             raise self._refuse()
         free = self._free
         self._slot = slot = free.pop() if free else Slot(self.payload_bytes, free)
-        self._view = view = memoryview(slot.data)
+        self._view = view = slot.whole[:]
         return view
 
     publish = _PublisherBase._send  # noqa: SLF001 - one frame less than a method that calls it
@@ -220,7 +221,7 @@ class LocalSlicePublisher(_PublisherBase):
             self._grow(length_bytes)
         self._slot = slot = self._free.pop() if self._free else Slot(self.capacity_bytes, self._free)
         slot.length = length_bytes
-        self._view = view = memoryview(slot.data)[:length_bytes]
+        self._view = view = slot.whole[:length_bytes]
         return view
 
     # req: REQ_0887
