@@ -122,18 +122,24 @@ class Wakes:
             TaskFailed: an item's failure ends the run by policy.
         """
         self._end_ns = None if limit.duration_ns is None else epoch_ns + limit.duration_ns
-        bounded = self._end_ns is not None or self._heartbeat is not None or self._sources.timed
+        timed, ends = self._sources.timed, self._end_ns is not None or self._heartbeat is not None
+        bounded = timed or ends
         # What a wake needs is bound here, and what a run without limits needs not is asked for with one test.
         stoppable, timer, wait, now_ns, ready = self._stoppable, self._timer, self._wait, self._now_ns, self._ready
         run, fold, conduct = self._run, self._conduct.fold, self._conduct
         modelled = self._modelled
-        collect_fired = self._sources.collect_fired
+        collect_fired, earlier = self._sources.collect_fired, self._sources.earlier
         budget_ns, most, predicate = self._iteration_budget_ns, limit.wakes, limit.predicate
         limited = limit != Limit()
         if most == 0 or (predicate is not None and self._holds(predicate)):
             return
         while not stoppable.stopped:
-            wait.deadline_ns = due_ns = self._earliest() if bounded else timer.next_ns
+            due_ns = timer.next_ns
+            if timed:
+                due_ns = earlier(due_ns)
+            if ends:
+                due_ns = self._earlier(due_ns)
+            wait.deadline_ns = due_ns
             try:
                 fired = yield wait
             except Exception as error:
@@ -186,15 +192,11 @@ class Wakes:
             self.outside = error
             raise
 
-    def _earliest(self) -> int | None:
-        """Return the earliest of all instants at which something is due."""
-        due_ns = self._sources.next_due_ns()
-        slot_ns, end_ns = self._timer.next_ns, self._end_ns
-        if slot_ns is not None and (due_ns is None or slot_ns < due_ns):
-            due_ns = slot_ns
+    def _earlier(self, due_ns: int | None) -> int | None:
+        """Return ``due_ns``, or the end of the run or the next tick of the heartbeat if that is earlier."""
+        end_ns, heartbeat = self._end_ns, self._heartbeat
         if end_ns is not None and (due_ns is None or end_ns < due_ns):
             due_ns = end_ns
-        heartbeat = self._heartbeat
         if heartbeat is not None and (due_ns is None or heartbeat.due_ns < due_ns):
             due_ns = heartbeat.due_ns
         return due_ns
@@ -207,7 +209,8 @@ class Wakes:
         if fired:
             sources.collect_fired(fired, now_ns, ready)
         if sources.timed:
-            sources.collect_missed(now_ns, ready)
+            if sources.deadlines:
+                sources.collect_missed(now_ns, ready)
             sources.collect_rung(now_ns, ready)
             if len(ready) > 1:
                 ready.sort(key=_BY_INDEX)

@@ -177,9 +177,8 @@ class Sources:
                 ready.append(task)
             task.context.event_fired = True
 
-    def next_due_ns(self) -> int | None:
-        """Return the earliest deadline or alarm; None when no alarm is set and there is no deadline."""
-        due_ns = None
+    def earlier(self, due_ns: int | None) -> int | None:
+        """Return ``due_ns``, or the earliest deadline or alarm if that is earlier; None is never."""
         for deadline in self.deadlines:
             if due_ns is None or deadline.due_ns < due_ns:
                 due_ns = deadline.due_ns
