@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import time_ns
+from time import sleep, time_ns
 from typing import Any
 
 import can
@@ -21,7 +21,9 @@ import pytest
 from taktora_sim.can import serve
 from taktora_sim.can.python_can import client
 from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
+from taktora_sim.can.python_can.server import CanServer
 from taktora_sim.can.python_can.wire import JSON, message, package_version
+from taktora_sim.world import World
 from tests.patience import PATIENCE_S
 from tests.system.can.parts import endpoint_of, is_served, kill, program, started, until
 
@@ -334,6 +336,19 @@ def test_time_stamps_of_programs_are_wall_clock_time(bus: can.BusABC, channel: s
     assert message is not None
     slack_s = 1.0  # the server counts on a clock that nobody sets, from its start on
     assert before_ns * 1e-9 - slack_s < message.timestamp < after_ns * 1e-9 + slack_s
+
+
+def test_what_a_server_builds_before_it_serves_takes_its_time_in_the_world_too(channel: str) -> None:
+    asked = iter([False, True])
+    with World(1) as world:
+        server = CanServer(world, channel)
+        sleep(0.1)  # as the reading of a DBC does
+        world.call_soon(lambda: None)  # so that the server need not wait for anything
+
+        server.run(lambda: next(asked))
+        server.close()
+
+        assert world.now_ns() >= 100_000_000
 
 
 def test_what_a_slow_program_loses_is_marked_and_the_others_lose_nothing(channel: str) -> None:

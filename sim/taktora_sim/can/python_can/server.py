@@ -48,6 +48,8 @@ _CHUNK = 65536
 class CanServer:
     """One bus, its programs, and the loop between them.
 
+    The World goes with the wall clock from here on: time stamps are right if its epoch is of now.
+
     Args:
         world: Nobody else may step it meanwhile.
         channel: Name of the bus.
@@ -80,7 +82,6 @@ class CanServer:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until ``stop`` returns True, which is asked at least twice a second."""
-        self._clock = WallClock(self.world)
         while not stop():
             ready = self._selector.select(self._clock.wait_s(_POLL_S))
             self._clock.advance()
