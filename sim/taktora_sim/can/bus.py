@@ -30,6 +30,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Literal, NamedTuple
 
+import msgspec
 from simpy.events import EventPriority
 
 from taktora.can.interface import CanFrame
@@ -44,7 +45,6 @@ from taktora_sim.can.timing import (
     duration_ns,
     fd_duration_ns,
     fd_frame_bits,
-    frame_bits,
     phase_bits,
 )
 from taktora_sim.world import World
@@ -74,7 +74,7 @@ class BusFrame(NamedTuple):
     frame: CanFrame
 
 
-class Transmission(NamedTuple):
+class Transmission(msgspec.Struct):
     """The frame on the wire.
 
     ``hearing`` are the nodes that were there at its start; ``deaf`` those of them that lose it, None in the ordinary
@@ -390,7 +390,7 @@ class SimulatedCanBus:
         for node in self._contending:
             queue = node.queue
             if queue:
-                rank = queue[0][0]
+                rank = queue[0].rank
                 if not winners or rank < best:
                     best, winners = rank, [node]
                 elif rank == best:
@@ -406,18 +406,16 @@ class SimulatedCanBus:
         """Put a frame on the wire that nothing can happen to."""
         now_ns, sender = self._now_ns(), senders[0]
         sender.on_wire = head = sender.queue[0]
-        _, frame, _, _, hidden, rx_id = head
-        can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
-        if fd:
+        frame, bits = head.frame, head.bits
+        if not bits:  # CAN FD
             if self._fd_needs_care:
                 self._confinement.start(senders)
             else:
-                counts = fd_frame_bits(can_id, data, extended, brs, esi)
+                counts = fd_frame_bits(frame.can_id, frame.data, frame.extended, frame.brs, frame.esi)
                 self.carry(now_ns, frame, head, senders, None, counts)
             return
-        bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
         self.free_at_ns = now_ns + self._duration_ns[bits]
-        self._current = _new_tuple(Transmission, (now_ns, bits, frame, hidden, senders, rx_id, self.hearing, None))
+        self._current = Transmission(now_ns, bits, frame, head.hidden, senders, head.rx_id, self.hearing, None)
         self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
 
     def _finish(self) -> None:
@@ -427,32 +425,56 @@ class SimulatedCanBus:
             return
         self._current = None
         self.is_quiet = True
-        start_ns, bits, frame, hidden, senders, rx_id, hearing, deaf = current
+        start_ns, frame, senders, deaf = current.start_ns, current.frame, current.senders, current.deaf
         self.frames = frames = self.frames + 1
-        self._note_busy((start_ns, self.free_at_ns, rx_id))
+        self._note_busy((start_ns, self.free_at_ns, current.rx_id))
         if frames % _SETTLED_AT_ONCE == 0:
             self._load.settle()
         if deaf is not None:
             self._confinement.succeed(senders, deaf)
-        can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
-        stamped = _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))
         for node in senders:
-            node.complete(stamped, rx_id, start_ns)
-        for observer in self._observers:
-            observer(BusFrame(start_ns, now_ns, bits, senders[0].name, stamped))
-        if hearing is not self.hearing:
-            hearing = [node for node in hearing if node in self.hearing]
-        for node in hearing:
-            if node.sockets:
-                if node in senders:
-                    node.loop_back(stamped, rx_id)
-                elif not hidden and not (deaf and node in deaf):
-                    node.receive(stamped, rx_id)
+            node.complete(frame, start_ns)
+        if self._observers:
+            self._tell_observers(current, now_ns)
+        self._deliver(current, now_ns)
         for node in senders:
             if node.room_wanted:
                 node.announce_room()
         if self.is_quiet:
             for node in self._contending:
                 if node.queue:
-                    self.request(now_ns)
+                    self.is_quiet = False  # request, in place: the intermission is still to come
+                    self._post_at(self.free_at_ns, self._arbitrate, _AFTER_ALL)
                     break
+
+    def _deliver(self, current: Transmission, now_ns: int) -> None:
+        """Give a frame to all other nodes that have a socket, and back to the senders' own hosts."""
+        hearing, senders, deaf, rx_id = current.hearing, current.senders, current.deaf, current.rx_id
+        if hearing is not self.hearing:
+            hearing = [node for node in hearing if node in self.hearing]
+        stamped: CanFrame | None = None  # until somebody wants it
+        for node in hearing:
+            if not node.sockets:
+                continue
+            is_sender = node in senders
+            if is_sender and not node.may_loop_back():
+                continue
+            if stamped is None:
+                stamped = _stamped(current.frame, now_ns)
+            if is_sender:
+                node.loop_back(stamped, rx_id)
+            elif not current.hidden and not (deaf and node in deaf):
+                node.receive(stamped, rx_id)
+
+    def _tell_observers(self, current: Transmission, now_ns: int) -> None:
+        """Show a completed frame to whoever observes the bus."""
+        sender, frame = current.senders[0].name, _stamped(current.frame, now_ns)
+        seen = BusFrame(current.start_ns, now_ns, current.bits, sender, frame)
+        for observer in self._observers:
+            observer(seen)
+
+
+def _stamped(frame: CanFrame, now_ns: int) -> CanFrame:
+    """Return ``frame`` as it is received at ``now_ns``."""
+    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+    return _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))

@@ -1,0 +1,54 @@
+"""What a frame is in arbitration, to kernel filters, on the wire and in the trace: worked out once for equal frames."""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+from taktora.can.filter import kernel_id
+from taktora.can.interface import CanFrame
+from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
+from taktora_sim.can.socket import FD_WORD
+from taktora_sim.can.timing import arbitration_key, frame_bits
+
+__all__ = ["coded"]
+
+_pack_head = struct.Struct("<IB").pack
+_FD_MARK = 0x80
+_BRS, _ESI = 0x01, 0x02
+
+
+@lru_cache(maxsize=4096)
+def _ranked(can_id: int, extended: bool, remote: bool, fd: bool) -> tuple[int, int]:
+    """Return what an identifier is on the wire and to the kernel: its rank in arbitration and its identifier word.
+
+    Raises:
+        ValueError: no frame of its format has it.
+    """
+    limit = EXTENDED_ID_MAX if extended else STANDARD_ID_MAX
+    if not 0 <= can_id <= limit:
+        bits = f"{limit.bit_length()} bits (EINVAL)"
+        way_out = "give a smaller one" if extended else "a frame of 29 bits has extended=True"
+        raise ValueError(f"identifier {can_id:#x} is outside 0..{limit:#x} of {bits}; {way_out}")
+    frame = CanFrame(can_id, b"", extended, remote)
+    return arbitration_key(can_id, extended, remote), kernel_id(frame) | (FD_WORD if fd else 0)
+
+
+@lru_cache(maxsize=4096)
+def coded(frame: CanFrame) -> tuple[int, int, int, bytes]:
+    """Return all that a frame is: rank, identifier word, bits on the wire (0 for CAN FD), and what the trace says.
+
+    The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data; of a CAN FD frame
+    the length has 0x80 added, and a byte of flags follows it (BRS 1, ESI 2).
+
+    Raises:
+        ValueError: no frame of its format has the identifier.
+    """
+    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+    rank, rx_id = _ranked(can_id, extended, remote, fd)
+    if fd:
+        flags = (_BRS if brs else 0) | (_ESI if esi else 0)
+        return rank, rx_id, 0, _pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data
+    length = dlc if remote else len(data)
+    bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
+    return rank, rx_id, bits, _pack_head(rx_id, length) + data
