@@ -221,12 +221,16 @@ class CanLinkDriver:
         is_awaited = self.is_restart_awaited or is_off
         link = self.link
         link.doubt = RestartAwaited(self.interface.name) if is_awaited else None
+        link.is_cut = is_off
         link.sending_proves = not is_off and (not is_awaited or len(link.inbound_channels) == 0)
+        if is_off and self.interface.state is not CanIfaceState.BUS_OFF:
+            self.note_life()  # it was restarted meanwhile, which another thread has told too early
 
     def note_life(self) -> None:
         """The controller has shown that it runs (any thread)."""
         self.is_restart_awaited = False
         self.link.doubt, self.link.sending_proves = None, True
+        self.link.reconnected()
 
     # req: REQ_0625
     def _compile_matches(self) -> None:

@@ -131,8 +131,6 @@ class SocketCanInterface:
 
     def open(self, listener: CanInterfaceListener) -> None:
         self.close()
-        if _is_bus_off(self._name):
-            raise StackError(bus_off_text(self._name))
         try:
             bus = self._make_bus(self._name)
         except OSError as error:
@@ -145,7 +143,8 @@ class SocketCanInterface:
         self._bus = bus
         self._carries_fd = _mtu_has_fd(self._name)  # an interface that is up keeps it
         self._stop, self._room_wanted = stop, wanted = _Stop(), threading.Event()
-        self._state = CanIfaceState.ACTIVE
+        # Looked at with the socket open: a restart from now on is an error frame on it.
+        self._state = CanIfaceState.BUS_OFF if _is_bus_off(self._name) else CanIfaceState.ACTIVE
         reading, waiting = (bus, reception, listener, stop), (listener, stop, wanted)
         self._threads = (
             threading.Thread(target=self._read, args=reading, name=f"taktora-can-{self._name}", daemon=True),
@@ -313,14 +312,6 @@ def open_bus(name: str) -> PythonCanBus:
     except can.CanError as error:
         raise OSError(_errno_of(error) or errno.EIO, str(error)) from error
     return bus
-
-
-def bus_off_text(name: str) -> str:
-    """Return the sentence for an interface whose controller is bus-off: a new socket on it would lose what it sends."""
-    return (
-        f"CAN interface {name!r}: its controller is bus-off; 'ip link set {name} type can restart' restarts it, "
-        "with restart-ms set the kernel does"
-    )
 
 
 def open_text(name: str, error: OSError) -> str:

@@ -184,6 +184,8 @@ class Link(Generic[R, In, Out]):
         self._proven = not options.up_on_traffic
         self.doubt: object = None
         """Why a connection that was opened may carry nothing: reason of Connecting; the driver's, until it is Up."""
+        self.is_cut = False
+        """Open, and known to carry nothing: sends are refused with the doubt; the driver's, see :meth:`reconnected`."""
         self.sending_proves = True
         """A message that the stack has taken proves Up, too; the driver's, until it is Up."""
         self.drops: Final = ChannelDrops()
@@ -268,6 +270,12 @@ class Link(Generic[R, In, Out]):
         if not self._proven and self.sending_proves:
             self.prove()
 
+    def reconnected(self) -> None:
+        """What was cut carries again: sends are taken (any thread)."""
+        if self.is_cut:
+            self.is_cut = False
+            self.gate.open_link()
+
     def prove(self) -> None:
         """A message went through: where traffic is the proof, the link is Up now."""
         if not self._proven:
@@ -283,6 +291,7 @@ class Link(Generic[R, In, Out]):
                 return
             self._connect(self.doubt)
         self._proven, self.doubt, self.sending_proves = True, None, True
+        self.reconnected()
         self._aggregate.move(Up(), self.name)
         self.alarm.cancel()
         self._head = None
@@ -311,13 +320,15 @@ class Link(Generic[R, In, Out]):
             self.alarm.set(retry_at_ns)
 
     def on_alarm(self) -> None:
-        """Do what the alarm was set for: reconnect when Down, recover when Degraded, if it was ever proven.
+        """Do what the alarm was set for: reconnect when Down or cut, recover when Degraded, if it was ever proven.
 
         Where it is Up or Degraded and the stack has left the head of the bridge waiting all the time, that is Degraded.
         """
         kind, is_stuck = self.health.kind, self._head is not None and self._head is self.outbound.peek()
         if kind is ConnectorHealthKind.DOWN:
             self._reopen()
+        elif kind is ConnectorHealthKind.CONNECTING and self.is_cut:
+            self._look_again()
         elif kind is ConnectorHealthKind.UP and is_stuck:
             self._degrade(self.stall_reason)
         elif kind is ConnectorHealthKind.UP:
@@ -387,7 +398,25 @@ class Link(Generic[R, In, Out]):
     def _connect(self, reason: object | None) -> None:
         if self._aggregate.endpoint(self.name).kind in (ConnectorHealthKind.DOWN, ConnectorHealthKind.DEGRADED):
             self._aggregate.move(Connecting(self._clock.now_ns(), reason), self.name)
+            self._let_send()
+
+    def _let_send(self) -> None:
+        """Take sends from now on, or refuse them while what is open is cut, and look again after a while."""
+        if self.is_cut:
+            self.gate.close_link(self.doubt)
+            self.alarm.set(self._clock.now_ns() + self.options.recovery_window_ns)
+        else:
             self.gate.open_link()
+
+    def _look_again(self) -> None:
+        """Open anew what is open and cut: that it carries again may have gone unheard."""
+        self.driver.close()
+        try:
+            self._open_driver()
+        except ConnectorError as error:
+            self.go_down(self.reason_of(error))
+        else:
+            self._let_send()
 
     def _degrade(self, reason: object) -> None:
         if self.health.kind is ConnectorHealthKind.DOWN:

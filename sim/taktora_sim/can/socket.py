@@ -86,21 +86,14 @@ class SimulatedCanInterface:
         return self.fd and self.node.carries_fd
 
     def open(self, listener: CanInterfaceListener) -> None:
-        """Open a new socket: filters start as the kernel's accept-all.
-
-        Refused while the controller is bus-off, as on a real interface: what such a socket sends is lost.
-        """
+        """Open a new socket: filters start as the kernel's accept-all; a controller that is bus-off stays so."""
         self.close()
         if not self.node.is_up:
             raise StackError(f"CAN interface {self._name!r}: interface is down (ENETDOWN); bring it up and open again")
-        if self.node.is_bus_off_host:
-            raise StackError(
-                f"CAN interface {self._name!r}: its controller is bus-off; restart() it, or give the node a restart_ms"
-            )
         self._listener = listener
         self._passes = self._verdict(ACCEPT_ALL)
         self._take = listener.on_frame
-        self._state = CanIfaceState.ACTIVE
+        self._state = CanIfaceState.BUS_OFF if self.node.is_bus_off_host else CanIfaceState.ACTIVE
         self.node.attach(self)
 
     def send(self, frame: CanFrame) -> None:

@@ -163,7 +163,6 @@ def test_limits_that_are_told_are_those_of_the_code() -> None:
 _REASONS: list[object] = [
     IfaceDown("can0", detail=error_text(CanErrorFrame(CanErrorClass.PROTOCOL, bytes((0, 0, 0x81, 0x0A, 0, 0, 0, 0))))),
     IfaceDown("can0", "Network is down [ENETDOWN]"),
-    IfaceDown("can0", socketcan.bus_off_text("can0")),
     RestartAwaited("can0"),
     ControllerRestarted("can0"),
     ErrorPassive("can0"),
