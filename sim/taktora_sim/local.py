@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from taktora.transport.base import Delivery, PayloadType, ServiceSettings
 from taktora.transport.inprocess import InProcessTransport
-from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber, Slot, give_back
+from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber, give_back
 from taktora.transport.rules import closed_error
 
 if TYPE_CHECKING:
@@ -56,12 +56,13 @@ class LocalCarrier(InProcessTransport):
 class _WorldPublisher(LocalPublisher):
     """Publishes a sample, counts it, traces its valid bytes and says from when on it is visible."""
 
-    __slots__ = ("_counts", "_is_envelope", "_record", "_subscribers", "_world")
+    __slots__ = ("_connected", "_counts", "_is_envelope", "_reached", "_record", "_subscribers", "_world")
 
     def __init__(self, service: LocalService, on_close: Callable[[], None], world: SimTransport) -> None:
         super().__init__(service, on_close)
         self._world = world
         self._subscribers = service.subscribers
+        self._reached = self._connected = 0  # as in the first _delivery
         self._counts = world.counts(service.name)
         self._record = world.world.trace.channel(f"service/{service.name}", "publish")
         self._is_envelope = is_envelope(service.payload)
@@ -74,7 +75,7 @@ class _WorldPublisher(LocalPublisher):
         self._slot = None
         self._view.release()
         slot.visible_ns = self._world.hold_until_ns
-        data, reached = slot.data, 0
+        data, reached, connected, counts = slot.data, 0, len(self._subscribers), self._counts
         self._record(data[: 64 + _unpack_length(data, 48)[0]] if self._is_envelope else data)  # envelope_end
         for subscriber in self._subscribers:
             queue = subscriber.queue
@@ -83,24 +84,20 @@ class _WorldPublisher(LocalPublisher):
                 reached += 1
         slot.holders = reached
         if self._depth:
-            self._keep(slot)
+            slot.holders = reached + 1  # the history is one
+            history = self.history
+            history.append(slot)
+            if len(history) > self._depth:
+                give_back(history.popleft())
         elif not reached:
             slot.home.append(slot)
-        self._counts[0] += 1
-        delivery = self._delivery  # one object for all sends that go alike
-        if delivery[0] != reached or delivery[1] != len(self._subscribers):
-            self._delivery = delivery = Delivery(reached, len(self._subscribers))
-        if reached < delivery[1]:
-            self._counts[1] += delivery[1] - reached
-        return delivery
-
-    def _keep(self, slot: Slot) -> None:
-        """Put a sample into the history, which is one of its holders, and let the oldest go."""
-        slot.holders += 1
-        history = self.history
-        history.append(slot)
-        if len(history) > self._depth:
-            give_back(history.popleft())
+        counts[0] += 1
+        if reached < connected:
+            counts[1] += connected - reached
+        if reached != self._reached or connected != self._connected:  # one object for all sends that go alike
+            self._reached, self._connected = reached, connected
+            self._delivery = Delivery(reached, connected)
+        return self._delivery
 
 
 class _WorldSubscriber(LocalSubscriber):
