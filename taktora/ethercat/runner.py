@@ -107,7 +107,7 @@ class CycleRunner:
         self._validity = bytearray(count)
         self._all_fresh = bytes((Validity.FRESH,)) * count
         self._outputs: tuple[tuple[int, memoryview, memoryview, bytes], ...] = ()
-        self._sources: tuple[tuple[int, memoryview, int, int], ...] = ()
+        self._sources: tuple[tuple[int, memoryview, memoryview], ...] = ()
         with_outputs = [place.position for place in layout.subdevices if place.output_bits]
         self._ages = OutputAges(count, with_outputs, plan.max_output_age_cycles, plan.max_output_age_slots)
         self._copies = OutputCopies(plan.copies, layout)
@@ -175,8 +175,8 @@ class CycleRunner:
             at_ns = now()
             matches = plain = working_counter >= self._expected and not self._troubled
             if plain:
-                for _, view, start, stop in self._sources:
-                    inputs[start:stop] = view
+                for _, view, target in self._sources:
+                    target[:] = view
                 validity = all_fresh
             else:
                 matches = self._counter.judge(working_counter, self._expected)
@@ -232,17 +232,17 @@ class CycleRunner:
             is_missing = supervision.is_silent if matches else supervision.is_absent
             stale = {place for place in range(count) if is_missing(place)}
             if matches:
-                stale &= {place for place, _, _, _ in self._sources}
+                stale &= {place for place, _, _ in self._sources}
             if not is_known or not (matches or stale):
-                stale.update(place for place, _, _, _ in self._sources)
+                stale.update(place for place, _, _ in self._sources)
         for place in range(count):
             if place not in stale:
                 validity[place] = Validity.FRESH
             elif validity[place]:
                 validity[place] = Validity.STALE
-        for place, view, start, stop in self._sources:
+        for place, view, target in self._sources:
             if validity[place] == Validity.FRESH:
-                self._inputs[start:stop] = view
+                target[:] = view
         return bytes(validity)
 
     # req: REQ_0320
@@ -320,8 +320,8 @@ class CycleRunner:
     def _adopt(self, found: BringUp) -> None:
         """Take over a segment that has just been brought up: images, expectation, and outputs that nobody renewed."""
         outputs: list[tuple[int, memoryview, memoryview, bytes]] = []
-        sources: list[tuple[int, memoryview, int, int]] = []
-        staged = memoryview(self._staged)
+        sources: list[tuple[int, memoryview, memoryview]] = []
+        staged, inputs = memoryview(self._staged), memoryview(self._inputs)
         for place, sub in zip(self._layout.subdevices, self._plan.subdevices, strict=True):
             if place.output_bits:
                 view = _fitting(self._driver.outputs(place.address), place.output_bytes, f"outputs of {sub}")
@@ -330,7 +330,7 @@ class CycleRunner:
             if place.input_bits:
                 view = _fitting(self._driver.inputs(place.address), place.input_bytes, f"inputs of {sub}")
                 start = place.input_offset
-                sources.append((place.position, view, start, start + place.input_bytes))
+                sources.append((place.position, view, inputs[start : start + place.input_bytes]))
         self._outputs, self._sources = tuple(outputs), tuple(sources)
         self._copies.bind({self._layout.subdevices[place].address: view for place, view, _, _ in outputs})
         self._found = found

@@ -180,15 +180,37 @@ class SubDevice:
         self.al.reset()
         self.application.power_on()
 
+    # req: REQ_8105
     def finish(self) -> None:
         """Do what a frame has left to do, after it has passed."""
         self._marked = self._inputs_fresh = False
         if self._outputs_new:
             self._outputs_new = False
-            self._take_outputs()
+            if self._feeds_watchdog:
+                self.watchdog.trigger()
+            state = self.al.state
+            if state is _SAFE_OP:
+                self._outputs_seen = True
+                self.al.outputs_arrived()
+                state = self.al.state
+            data = self._output_view
+            if state is _OP and data is not None and (self._is_scattered or self.output_filters):
+                data = self._gathered_outputs(data)
+            if state is _OP and data is not None:
+                self._outputs_live = True
+                self.application.outputs(data)
         if self._has_chores:
             self._has_chores = False
             self._do_chores()
+
+    def _gathered_outputs(self, data: memoryview) -> memoryview | None:
+        """Return the outputs of all channels as faults leave them; None when a fault withholds them."""
+        if self._is_scattered:
+            data[:] = self._gathered(self.esc.syncs.outputs)
+        if not self.output_filters:
+            return data
+        changed = bytearray(data)
+        return memoryview(changed) if _apply(self.output_filters, changed) else None
 
     def _do_chores(self) -> None:
         """Do what few frames ask for."""
@@ -328,28 +350,6 @@ class SubDevice:
         if not self._is_scattered:
             return memoryview(self.esc.memory)[channels[0].start : channels[0].stop]
         return memoryview(bytearray(sum(channel.length for channel in channels)))
-
-    # req: REQ_8105
-    def _take_outputs(self) -> None:
-        if self._feeds_watchdog:
-            self.watchdog.trigger()
-        state = self.al.state
-        if state is _SAFE_OP:
-            self._outputs_seen = True
-            self.al.outputs_arrived()
-            state = self.al.state
-        data = self._output_view
-        if state is not _OP or data is None:
-            return
-        if self._is_scattered:
-            data[:] = self._gathered(self.esc.syncs.outputs)
-        if self.output_filters:
-            changed = bytearray(data)
-            if not _apply(self.output_filters, changed):
-                return
-            data = memoryview(changed)
-        self._outputs_live = True
-        self.application.outputs(data)
 
     def _fill_inputs(self, view: memoryview) -> None:
         before = self._gathered(self.esc.syncs.inputs) if self.input_filters else b""
