@@ -136,6 +136,16 @@ def test_a_log_without_any_frame_is_refused_with_its_first_fault(tmp_path: Path)
 
 
 @pytest.mark.verifies("REQ_8205")
+def test_a_channel_that_the_log_has_not_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "two.log", "(7.0) can1 100#", "(7.1) can0 101#")
+
+    with pytest.raises(CanLogError, match=r"two\.log: it has no frame of channel 'can3'; its channels are can0, can1$"):
+        CanReplay(bus(), path, channels=["can3"])
+
+    CanReplay(bus(), path, channels=["can0"], exclude_ids=[0x101])  # it is there, and nothing of it is wanted
+
+
+@pytest.mark.verifies("REQ_8205")
 def test_a_speed_that_is_not_above_zero_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", "(1.0) can0 100#")
 

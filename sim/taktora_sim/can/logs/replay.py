@@ -50,7 +50,7 @@ class CanReplay:
         queue_length: Frames that may wait for the bus.
 
     Raises:
-        CanLogError: the log cannot be read, holds no frame at all, or none that this bus carries.
+        CanLogError: the log cannot be read, holds no frame at all, none of ``channels``, or none that this bus carries.
         ConfigurationError: ``speed`` is not above 0, or the bus has a node of that name.
     """
 
@@ -97,6 +97,8 @@ class CanReplay:
         self._schedule()
         if not self.log.frames:
             raise CanLogError(_empty_text(self.log))
+        if self.passes and self._channels is not None:
+            self._require_channel(self._channels)
         if self.passes and self.log.counts["CAN FD frame"] == self.log.frames:
             raise CanLogError(
                 f"CAN log {self.log.path}: it holds frames of CAN FD alone, and {bus.path} is classical; {_FD_HINT}"
@@ -128,6 +130,15 @@ class CanReplay:
         if self._told <= _PROBLEMS_TOLD:
             text = problem.text.replace(str(self.log.path), self.log.path.name, 1)
             self._bus.world.recorder.event(f"CAN log {text}", "warning")
+
+    def _require_channel(self, wanted: Collection[str]) -> None:
+        """Refuse a log in which no channel bears one of the names that were asked for."""
+        there = sorted({record.channel for record in self.log})
+        if not set(wanted).intersection(there):
+            names = ", ".join(map(repr, sorted(wanted)))
+            raise CanLogError(
+                f"CAN log {self.log.path}: it has no frame of channel {names}; its channels are {', '.join(there)}"
+            )
 
     def _chosen(self) -> Generator[LogRecord, None, None]:
         for record in self.log:
