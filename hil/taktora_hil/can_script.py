@@ -36,8 +36,8 @@ from taktora.can.interface import (
 from taktora.can.socketcan import SocketCanInterface
 from taktora.errors import ConfigurationError
 from taktora_hil import net_device
-from taktora_hil.rig_can import CanPair, CanRig
-from taktora_sim.can.script import Script, ScriptLogs, load_script, logs_text, model
+from taktora_hil.rig_can import CanPair, CanRig, why_no_rig
+from taktora_sim.can.script import Script, ScriptError, ScriptLogs, load_script, logs_text, model
 from taktora_sim.can.script import run_script as simulate
 from taktora_sim.can.script.bench import contents_of
 from taktora_sim.can.script.cangen import Pattern
@@ -339,20 +339,33 @@ def _run(*command: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run scripts on kernel and simulation; return 1 where their logs differ."""
+    """Run scripts on kernel and simulation; return 1 where their logs differ, 2 where one cannot be run."""
     parser = argparse.ArgumentParser(
         prog="python -m taktora_hil.can_script", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("files", nargs="+", type=Path, help="scripts")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="keep the kernel's logs there, as NAME.logs")
     options = parser.parse_args(arguments)
+    try:
+        return _compare(options.files, options.write)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except ScriptError as error:
+        reason = str(error)
+    except ConfigurationError as error:
+        reason = why_no_rig() or str(error)
+    sys.stderr.write(f"{parser.prog}: {reason}\n")
+    return 2
+
+
+def _compare(files: Sequence[Path], write: Path | None) -> int:
     differing = 0
     with KernelScripts() as kernel:
-        for path in options.files:
+        for path in files:
             found = kernel.run(path)
-            if options.write is not None:
-                options.write.mkdir(parents=True, exist_ok=True)
-                (options.write / f"{path.stem}.logs").write_text(logs_text(found), encoding="ascii")
+            if write is not None:
+                write.mkdir(parents=True, exist_ok=True)
+                (write / f"{path.stem}.logs").write_text(logs_text(found), encoding="ascii")
             text = differences(found, simulate(path), (f"{path.name} on the kernel", f"{path.name} simulated"))
             differing += bool(text)
             sys.stdout.write(text or f"{path.name}: {sum(map(len, found.values()))} lines, no difference\n")

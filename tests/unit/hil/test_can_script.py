@@ -11,6 +11,7 @@ import pytest
 from taktora.errors import ConfigurationError
 from taktora_hil import can_script, net_device
 from taktora_hil.can_script import KernelScripts, differences, run_script
+from taktora_hil.rig_can import CanRig
 
 pytestmark = [pytest.mark.verifies("REQ_8206")]
 
@@ -58,6 +59,27 @@ def test_the_command_prints_what_differs_keeps_the_kernels_logs_and_fails(
     assert printed[1:3] == ["--- differing.can on the kernel", "+++ differing.can simulated"]
     assert printed[-1] == "+123#11"
     assert (logs / "differing.logs").read_text(encoding="ascii") == "[s]\n"
+
+
+@pytest.mark.verifies("REQ_8507")
+def test_the_command_says_in_one_line_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(_rig: object) -> None:
+        raise ConfigurationError("ip link add vcan0 type vcan: Error: Unknown device type.")
+
+    monkeypatch.setattr(CanRig, "__enter__", refuse)
+    monkeypatch.setattr(can_script, "why_no_rig", lambda: "not run: this kernel has no CAN")
+    fine, wrong = tmp_path / "fine.can", tmp_path / "wrong.can"
+    fine.write_text("bus a\nsocket s on a\n", encoding="utf-8")
+    wrong.write_text("bus a\nsokcet s on a\n", encoding="utf-8")
+
+    assert [can_script.main([str(path)]) for path in (fine, wrong, tmp_path / "no.can")] == [2, 2, 2]
+
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "python -m taktora_hil.can_script: not run: this kernel has no CAN"
+    assert "wrong.can, line 2: 'sokcet' is no statement" in told[1]
+    assert told[2].endswith("no.can: No such file or directory")
 
 
 @pytest.mark.verifies("REQ_8505", "REQ_8510")
