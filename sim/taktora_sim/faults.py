@@ -89,7 +89,7 @@ class Param:
         """Return in words what is allowed."""
         if self.choices:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
-        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[self.type]
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text in quotes"}[self.type]
         low = "" if self.low is None else f" from {self.low}"
         high = "" if self.high is None else f" up to {self.high}"
         return f"{words}{low}{high}{' ' + self.unit if self.unit else ''}"

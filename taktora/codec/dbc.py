@@ -446,7 +446,8 @@ class DbcCodec:
         if self._fallback is None:
             raise CodecError(
                 self.format_name,
-                f"{cls.__name__} is no message of {self.dbc.source}; bind() it to one, or give the codec a fallback",
+                f"{cls.__name__} is no message of {self.dbc.source}; give a value of a class named like a message, as "
+                "load_dbc() makes them, bind() yours to one, or give the codec a fallback",
             )
         return self._fallback
 

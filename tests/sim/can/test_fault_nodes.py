@@ -342,6 +342,7 @@ def test_two_nodes_may_hold_the_line_one_after_the_other() -> None:
         ("set_counters", {"rec": 256}, "parameter 'rec' is 256, expected an integer from 0 up to 255"),
         ("rx_overflow", {"frames": 0}, "parameter 'frames' is 0, expected an integer from 1"),
         ("babble", {"id": "800"}, "parameter 'id' is '800', expected an identifier in hexadecimal, 0 to 7FF"),
+        ("babble", {"id": 0}, "parameter 'id' is 0, expected a text in quotes"),
         ("babble", {"length": 9}, "parameter 'length' is 9, expected an integer from 0 up to 8 bytes"),
         ("wrong_bitrate", {}, "needs the parameter 'bitrate', an integer from 1000 up to 1000000 bit/s"),
         ("open_wire", {"hears": "all"}, "parameter 'hears' is 'all', expected one of 'nothing', 'itself'"),
