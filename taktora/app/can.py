@@ -71,11 +71,11 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
     bound.dbcs[bus.name] = messages.dbc
     for reader, message in bus.readers:
         with declared_at(reader.declared_at):
-            descriptor, value_type = messages.resolve(reader.name, message)
+            descriptor, value_type = messages.resolve(f"{bound.app.name}.{reader.name}", message)
         reader.attach(connector.create_reader(descriptor, value_type), runtime.recorder)
     for writer, message in bus.writers:
         with declared_at(writer.declared_at):
-            descriptor, value_type = messages.resolve(writer.name, message)
+            descriptor, value_type = messages.resolve(f"{bound.app.name}.{writer.name}", message)
         writer.attach(connector.create_writer(descriptor, value_type))
     return connector
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taktora.app import App, Bench, CanBacking
-from taktora.can import CanConnector, CanFdFlags, CanFrameKind
+from taktora.can import CanConnector, CanFdFlags, CanFrame, CanFrameKind
 from taktora.errors import ConfigurationError
 from taktora_sim.can.backend import bus_of
 from taktora_sim.world import World
@@ -117,3 +117,18 @@ def test_a_bench_puts_the_rest_of_the_bus_on_it_and_leaves_out_what_the_applicat
 def test_a_wrong_restbus_of_a_bench_is_told_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"^\[can\.front\.restbus\] of the bench file: .*'Trakc'"):
         _spoken(tmp_path, {"cycle_times_ms": {"Trakc": 20}})
+
+
+@pytest.mark.verifies("REQ_8021")
+def test_two_applications_on_one_bus_may_read_the_same_message(tmp_path: Path) -> None:
+    machine = _machine(tmp_path, "{dbc: radar.dbc}")
+    apps = [App(name, machine) for name in ("fusion", "logger")]
+    speeds = [app.can("front").reader("Speed") for app in apps]
+    with World(1) as world, apps[0].bind(world.runtime) as first, apps[1].bind(world.runtime) as second:
+        for bound in (first, second):
+            bound.start()
+        bus_of(world, "front").node("radar").transmit(CanFrame(257, bytes(8)))
+        world.run_for(10_000_000)
+        received = [[value.Value for value in speed.drain()] for speed in speeds]
+
+    assert received == [[0.0], [0.0]]
