@@ -98,7 +98,9 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     control = _control(server) if wanted.control else None
     if wanted.replay is not None:
         server.on_client = _Replay(world, wanted)
+    world.faults.hints.append(hint := _plan_hint(world, wanted.channel))
     world.start()
+    world.faults.hints.remove(hint)
     folder.complaint(wanted.channel).unlink(missing_ok=True)
     stack.callback(folder.withdraw, wanted.channel)
     publish = _Publisher(folder, wanted.channel, Endpoint(server.port, server.token, os.getpid(), package_version()))
@@ -111,6 +113,22 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     else:
         print(f"serving CAN channel {wanted.channel}; Ctrl-C ends it", flush=True)  # noqa: T201 - the command's output
         server.run(lambda: False)
+
+
+def _plan_hint(world: World, channel: str) -> Callable[[str], str]:
+    """Say why a plan cannot name the node of a program: it is checked before the first one comes."""
+    node = f"can/{channel}/"
+
+    def hint(target: str) -> str:
+        if not target.startswith(node) or "/" in target.removeprefix(node):
+            return ""
+        there = ", ".join(path for path in world.faults.catalogue() if path.count("/") == node.count("/")) or "nothing"
+        return (
+            f"a plan can name what the server itself puts on the bus, here {there}; nodes of programs come later, and "
+            "faults at them by --control"
+        )
+
+    return hint
 
 
 def _control(server: CanServer) -> ControlChannel:
@@ -214,9 +232,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exclude", action="append", default=[], metavar="NAME", help="node or message to leave out")
     parser.add_argument("--replay", type=Path, help="candump log or ASC file, from the first program's coming on")
     parser.add_argument("--loop", action="store_true", help="replay it for ever")
-    parser.add_argument("--record", type=Path, help="candump log (.log) or ASC file (.asc) to write")
+    parser.add_argument(
+        "--record", type=Path, help="candump log (.log), ASC (.asc) or Wireshark (.pcapng) file to write"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the World")
-    parser.add_argument("--plan", type=Path, help="fault plan; times count from the start")
+    parser.add_argument(
+        "--plan", type=Path, help="faults at what the server itself puts on the bus; times count from the start"
+    )
     parser.add_argument("--control", action="store_true", help="take faults by JSON lines on standard input (POSIX)")
     parser.add_argument("--background", action="store_true", help="end 5 s after the last program has gone")
     return parser.parse_args(arguments)

@@ -493,3 +493,14 @@ class TestCommand:
 
         assert words in capsys.readouterr().err
         assert not is_served(servers, channel)
+
+    def test_a_plan_that_names_the_node_of_a_program_is_refused_with_the_way_to_do_it(
+        self, channel: str, tmp_path: Path, servers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        plan = tmp_path / "plan.toml"
+        plan.write_text(f'[[fault]]\nat = "1s"\ntarget = "can/{channel}/ecu"\nkind = "bus_off"\n', encoding="utf-8")
+
+        assert serve.main(["--channel", channel, "--plan", str(plan)]) == 1
+
+        assert "here nothing; nodes of programs come later, and faults at them by --control" in capsys.readouterr().err
+        assert not is_served(servers, channel)
