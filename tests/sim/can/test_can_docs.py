@@ -114,6 +114,8 @@ def test_the_application_runs_on_the_bus_of_the_machine_file(folder: Path) -> No
         for told in ("controller_overflows", "overflowed", "undelivered", "unmatched", "remotes", "error_frames"):
             assert f"`driver.{told}`" in PAGE
             assert getattr(driver, told) == 0
+        assert "`monitor.vehicle.EngineData`" in PAGE
+        assert [channel.name for channel in driver.link.inbound_channels.entries] == ["monitor.vehicle.EngineData"]
         assert (driver.link.inbound.dropped, driver.link.drops.of("engine"), driver.link.refused) == (0, 0, 0)
 
 
