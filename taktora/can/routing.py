@@ -77,9 +77,9 @@ class CanId:
                 f"CAN id {self.value!r} is a {type(self.value).__name__}; give an int 0..{limit:#x}"
             )
         if not 0 <= self.value <= limit:
-            kind = "extended (29 bit)" if self.is_extended else "standard (11 bit)"
+            kind = "an extended (29 bit)" if self.is_extended else "a standard (11 bit)"
             hint = "; use CanId.extended for 29-bit identifiers" if 0 < self.value <= EXTENDED_ID_MAX else ""
-            raise ConfigurationError(f"CAN id {self.value:#x} is outside 0..{limit:#x} of a {kind} identifier{hint}")
+            raise ConfigurationError(f"CAN id {self.value:#x} is outside 0..{limit:#x} of {kind} identifier{hint}")
 
     @classmethod
     def standard(cls, value: int) -> CanId:

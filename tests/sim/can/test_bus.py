@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import partial
 from math import floor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -439,3 +440,8 @@ def test_bit_rates_and_nodes_that_cannot_be_are_refused_with_their_range() -> No
         bus().node("a", queue_length=0)
     with pytest.raises(ConfigurationError, match="restart_ms -1"):
         bus().node("a", restart_ms=-1)
+    order: Any = "prio"
+    with pytest.raises(ConfigurationError, match="queue_order 'prio'; expected 'fifo' or 'id'"):
+        bus().node("a", queue_order=order)
+    with pytest.raises(ConfigurationError, match="node name 'a/b': expected one without '/'"):
+        bus().node("a/b")

@@ -59,7 +59,9 @@ _CASES: list[Any] = [
     pytest.param(lambda: CanRouting(_any("can0"), CanId(1)), "CanRouting.iface: 'can0' is a str", id="bare name"),
     pytest.param(lambda: CanRouting(_CAN0, CanId(0x800)), "0x800 is outside 0..0x7ff.*extended", id="standard id"),
     pytest.param(lambda: CanRouting(_CAN0, CanId(-1)), "outside 0..0x7ff", id="negative id"),
-    pytest.param(lambda: CanRouting(_CAN0, CanId.extended(1 << 29)), "outside 0..0x1fffffff", id="extended id"),
+    pytest.param(
+        lambda: CanRouting(_CAN0, CanId.extended(1 << 29)), "outside 0..0x1fffffff of an ext", id="extended id"
+    ),
     pytest.param(lambda: CanRouting(_CAN0, CanId(_any("1"))), "CAN id '1' is a str", id="text as id"),
     pytest.param(lambda: CanRouting(_CAN0, CanId(_any(1.0))), "CAN id 1.0 is a float", id="float as id"),
     pytest.param(lambda: CanRouting(_CAN0, _any(0x123)), "CanRouting.can_id: 291 is a int", id="bare id"),
