@@ -2,7 +2,8 @@
 
     CAN_LOG=my.asc CAN_DBC=my.dbc taktora sim run examples/can_log/scenario.py --report out
 
-`CAN_CHANNEL` picks one channel of a log with several; `CAN_BITRATE` is the bus's bit rate (500000 unless given).
+`CAN_CHANNEL` picks one channel of a log with several; `CAN_BITRATE` is the bus's bit rate (500000 unless given),
+`CAN_DATA_BITRATE` that of the data phase in CAN FD (2000000 unless given, where the log or the DBC has CAN FD).
 Without `CAN_LOG` and `CAN_DBC` it shows the drive of the battery monitor.
 """
 
@@ -36,28 +37,39 @@ def scenario(world: World) -> None:
         log=Path(os.environ.get("CAN_LOG") or DRIVE / "recordings" / "drive.log"),
         dbc=Path(os.environ.get("CAN_DBC") or DRIVE / "battery.dbc"),
         channel=os.environ.get("CAN_CHANNEL"),
-        bitrate=_bitrate(os.environ.get("CAN_BITRATE", "500000")),
+        bitrate=_bitrate("CAN_BITRATE", 500_000),
+        data_bitrate=_bitrate("CAN_DATA_BITRATE", 2_000_000),
     )
 
 
-def _bitrate(text: str) -> int:
+def _bitrate(name: str, usual: int) -> int:
+    text = os.environ.get(name, str(usual))
     if not text.isdecimal():
-        raise ConfigurationError(f"CAN_BITRATE is {text!r}, expected bit/s as a whole number, for example 250000")
+        raise ConfigurationError(f"{name} is {text!r}, expected bit/s as a whole number, for example {usual}")
     return int(text)
 
 
-def show(world: World, log: Path, dbc: Path, channel: str | None = None, bitrate: int = 500_000) -> Census:
+def show(
+    world: World,
+    log: Path,
+    dbc: Path,
+    channel: str | None = None,
+    bitrate: int = 500_000,
+    data_bitrate: int = 2_000_000,
+) -> Census:
     """Replay `log` in `world`, print what is in it and return that; a file that cannot be read raises its sentence."""
     database = load_dbc(dbc)
     census = Census(CanLog(log), database, channel)
     print("\n".join(census.story()))
-    app = build(message for message in database.messages if census.messages[message.name])
+    shown = [message for message in database.messages if census.messages[message.name]]
+    app = build(shown)
+    rates = {"bitrate": bitrate}
+    if census.has_fd or any(message.is_fd for message in shown):
+        rates["data_bitrate"] = data_bitrate
     bench = Bench(can={"bus": CanBacking(simulated=True, replay=str(log.resolve()), replay_channel=channel)})
     with TemporaryDirectory() as folder:
         machine = Path(folder) / "machine.yaml"
-        machine.write_text(
-            yaml.safe_dump({"machine": log.stem, "can": {"bus": {"bitrate": bitrate, "dbc": str(dbc.resolve())}}})
-        )
+        machine.write_text(yaml.safe_dump({"machine": log.stem, "can": {"bus": {**rates, "dbc": str(dbc.resolve())}}}))
         with app.bind(world.runtime, machine=machine, bench=bench) as bound:
             bound.start()
             world.run_for(census.duration_ns + 100_000_000)
@@ -103,6 +115,7 @@ class Census:
         self.unknown: Counter[str] = Counter()
         self.unfit: Counter[str] = Counter()
         self.channels: Counter[str] = Counter()
+        self.has_fd = False
         self._dbc = dbc
         self._known = {(message.can_id, message.is_extended): message for message in dbc.messages}
         times_ns = [0, 0]
@@ -110,6 +123,7 @@ class Census:
             self.channels[record.channel] += 1
             if channel in {None, record.channel}:
                 times_ns = [times_ns[0] or record.time_ns, record.time_ns]
+                self.has_fd |= record.frame.fd
                 self._count(record.frame.can_id, record.frame.extended, len(record.frame.data))
         self.duration_ns = times_ns[1] - times_ns[0]
         if channel is not None and channel not in self.channels:
@@ -120,7 +134,7 @@ class Census:
         message = self._known.get((can_id, is_extended))
         if message is None:
             self.unknown[f"{can_id:08X}x" if is_extended else f"{can_id:03X}"] += 1
-        elif length_bytes != message.length_bytes:
+        elif length_bytes not in {message.length_bytes, message.frame_bytes}:
             self.unfit[f"{message} with {length_bytes}"] += 1
         else:
             self.messages[message.name] += 1

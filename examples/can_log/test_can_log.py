@@ -92,3 +92,17 @@ def test_frames_that_find_no_room_on_a_slow_bus_are_told(tmp_path: Path, capsys:
         show(world, log, DBC, bitrate=10_000)
 
     assert "100 frames found no room on a bus of 10000 bit/s" in capsys.readouterr().out
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_log_and_a_dbc_of_can_fd_are_shown_alike(tmp_path: Path) -> None:
+    dbc = tmp_path / "wide.dbc"
+    dbc.write_text('BU_: BMS\n\nBO_ 512 Cells: 18 BMS\n SG_ Last : 128|16@1+ (1,0) [0|5000] "mV" BMS\n')
+    padded = 16 * "00" + "420E" + 2 * "00"
+    log = write(tmp_path / "wide.log", [f"(1.000000) can0 200##1{padded}", "(1.010000) can0 123#01"])
+
+    with World() as world:
+        census = show(world, log, dbc)
+
+        assert census.messages == {"Cells": 1}
+        assert list(world.recorder.signals["Last (Cells)"].values) == [3650]
