@@ -231,7 +231,10 @@ _NAMES: list[tuple[Callable[[SimulatedCanBus, Dbc], object], str]] = [
     (lambda bus, dbc: RestBus(bus, dbc, signals={"PackStatus.Volt": 1}), "no signal 'Volt'; did you mean 'Voltage'"),
     (lambda bus, dbc: RestBus(bus, dbc, signals={"PackStatus.Voltage": -1}), r"PackStatus\.Voltage: -1 is outside 0"),
     (lambda bus, dbc: RestBus(bus, dbc).node("TEST"), "no node 'TEST'; did you mean 'TESTER'"),
-    (lambda bus, dbc: RestBus(bus, dbc, only=["VCU"]).message("Track"), "no message 'Track'; there are Motion"),
+    (
+        lambda bus, dbc: RestBus(bus, dbc, only=["VCU"]).message("Track"),
+        "leaves message 'Track' out: .*the application sends it; there are Motion",
+    ),
     (lambda bus, dbc: (bus.node("BMS"), RestBus(bus, dbc)), "already has a node 'BMS'"),
 ]
 

@@ -268,8 +268,14 @@ class RestBus:
         ]
 
     def _check_name(self, name: str, known: Collection[str], what: str) -> None:
-        if name not in known:
-            raise ConfigurationError(f"rest-bus of {self._source} has no {what} {name!r}; {nearest(name, known)}")
+        if name in known:
+            return
+        if what == "message" and name in self.dbc:
+            msg = (
+                f"rest-bus of {self._source} leaves message {name!r} out: it is not among 'only', or it is excluded, or"
+            )
+            raise ConfigurationError(f"{msg} the application sends it; there are {', '.join(sorted(known))}")
+        raise ConfigurationError(f"rest-bus of {self._source} has no {what} {name!r}; {nearest(name, known)}")
 
     def _check_kinds(self, chosen: Collection[DbcMessage]) -> None:
         if self.bus.data_bitrate is not None:
@@ -356,7 +362,7 @@ def _cycle_ns(name: str, cycle_time_ms: float) -> int:
     if not 0 < cycle_time_ms <= _CYCLE_MS_MAX:
         raise ConfigurationError(
             f"rest-bus message {name}: cycle time {cycle_time_ms} ms is outside 0 (not included)..{_CYCLE_MS_MAX}; "
-            "None sends it by trigger() only"
+            "None, in a bench file 0, sends it by trigger() only"
         )
     return max(1, round(cycle_time_ms * _NS_PER_MS))
 
