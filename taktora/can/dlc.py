@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLASSICAL_MAX_BYTES", "DATA_WAY_OUT", "FD_LENGTHS", "FD_MAX_BYTES", "code_of", "fd_length", "length_of"]
+from taktora.errors import PayloadOverflow
+
+__all__ = ["CLASSICAL_MAX_BYTES", "FD_LENGTHS", "FD_MAX_BYTES", "check_room", "code_of", "fd_length", "length_of"]
 
 CLASSICAL_MAX_BYTES: Final = 8
 FD_MAX_BYTES: Final = 64
-DATA_WAY_OUT: Final = f"a frame of CAN FD has room for {FD_MAX_BYTES}"
-"""What to tell who has more data than a frame carries."""
 FD_LENGTHS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
 """Data bytes of a CAN FD frame by its data length code."""
 
@@ -38,3 +38,15 @@ def code_of(length: int) -> int:
 def length_of(code: int, *, fd: bool) -> int:
     """Return the data bytes of a frame with data length code ``code``, 0 to 15; a classical one has no more than 8."""
     return FD_LENGTHS[code] if fd else min(code, CLASSICAL_MAX_BYTES)
+
+
+def check_room(length: int, place: str, *, fd: bool) -> None:
+    """Refuse more data than a frame of its kind carries; ``place`` is where it was to be sent.
+
+    Raises:
+        PayloadOverflow: ``length`` is above 8 bytes, with ``fd`` above 64.
+    """
+    kind, most = ("CAN FD", FD_MAX_BYTES) if fd else ("classical CAN", CLASSICAL_MAX_BYTES)
+    if length > most:
+        way_out = f"a frame of CAN FD has room for {FD_MAX_BYTES}"
+        raise PayloadOverflow(length, most, f"a {kind} frame on {place}", way_out)

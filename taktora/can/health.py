@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from taktora.can.interface import CanErrorClass, CanErrorFrame
+from taktora.can.interface import CanErrorClass, CanErrorFrame, CanIfaceState
 
 __all__ = [
     "CanErrorKind",
@@ -22,6 +22,7 @@ __all__ = [
     "TransmitStalled",
     "classify",
     "has_overflowed",
+    "state_after",
 ]
 
 _CONTROLLER_OVERFLOW = 0x01  # frames lost in the controller's receive buffer
@@ -204,6 +205,16 @@ def has_overflowed(frame: CanErrorFrame) -> bool:
     return (
         CanErrorClass.CONTROLLER in frame.classes and len(frame.data) > 1 and bool(frame.data[1] & _CONTROLLER_OVERFLOW)
     )
+
+
+# req: REQ_0633
+def state_after(state: CanIfaceState, classes: CanErrorClass) -> CanIfaceState:
+    """Return the state of an interface in ``state`` after an error frame: bus-off ends sending, a restart ends that."""
+    if state is CanIfaceState.ACTIVE and CanErrorClass.BUS_OFF in classes:
+        return CanIfaceState.BUS_OFF
+    if state is CanIfaceState.BUS_OFF and CanErrorClass.RESTARTED in classes:
+        return CanIfaceState.ACTIVE  # it was never closed, and its controller sends again
+    return state
 
 
 def _with(text: str, detail: str) -> str:

@@ -24,9 +24,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, DATA_WAY_OUT, FD_LENGTHS, FD_MAX_BYTES, fd_length
+from taktora.can.dlc import FD_LENGTHS, check_room, fd_length
+from taktora.can.health import state_after
 from taktora.can.interface import (
-    CanErrorClass,
     CanErrorFrame,
     CanFilter,
     CanFrame,
@@ -36,7 +36,7 @@ from taktora.can.interface import (
 from taktora.can.rawsocket import RECEIVE_BUFFER_BYTES, Reception, apply_filters, prepare
 from taktora.can.wireformat import CANFD_MTU, pack_frame
 from taktora.clock import Clock, SystemClock
-from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, StackError
 from taktora.extras import missing_text
 
 __all__ = ["PythonCanBus", "SocketCanInterface", "open_bus", "require_python_can"]
@@ -175,9 +175,7 @@ class SocketCanInterface:
 
     def _check(self, frame: CanFrame) -> None:
         length = len(frame.data)
-        if length > (FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
-            kind, limit = ("CAN FD", FD_MAX_BYTES) if frame.fd else ("classical CAN", CLASSICAL_MAX_BYTES)
-            raise PayloadOverflow(length, limit, f"a {kind} frame on {self._name!r}", DATA_WAY_OUT)
+        check_room(length, repr(self._name), fd=frame.fd)
         if not frame.fd:
             return
         if frame.remote:
@@ -244,10 +242,7 @@ class SocketCanInterface:
             listener.on_state(CanIfaceState.DOWN, _cause_of(reception.error))
 
     def _tell_error(self, frame: CanErrorFrame, listener: CanInterfaceListener) -> None:
-        if self._state is CanIfaceState.ACTIVE and CanErrorClass.BUS_OFF in frame.classes:
-            self._state = CanIfaceState.BUS_OFF
-        elif self._state is CanIfaceState.BUS_OFF and CanErrorClass.RESTARTED in frame.classes:
-            self._state = CanIfaceState.ACTIVE  # it was never closed, and its controller sends again
+        self._state = state_after(self._state, frame.classes)
         listener.on_error_frame(frame)
 
     # req: REQ_0296

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, DATA_WAY_OUT, FD_LENGTHS, FD_MAX_BYTES
+from taktora.can.dlc import FD_LENGTHS, check_room
 from taktora.can.filter import ACCEPT_ALL, passes_filters
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFilter, CanFrame, CanIfaceState, CanInterfaceListener
-from taktora.errors import BackPressure, LinkDown, PayloadOverflow, StackError
+from taktora.errors import BackPressure, LinkDown, StackError
 
 __all__ = ["MockCanInterface"]
 
@@ -121,9 +121,7 @@ class MockCanInterface:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
         if frame.fd and not self.carries_fd:
             raise StackError(f"CAN interface {self._name!r} carries no CAN FD frames (EINVAL)")
-        if len(frame.data) > (limit := FD_MAX_BYTES if frame.fd else CLASSICAL_MAX_BYTES):
-            kind = "CAN FD" if frame.fd else "classical CAN"
-            raise PayloadOverflow(len(frame.data), limit, f"a {kind} frame on {self._name!r}", DATA_WAY_OUT)
+        check_room(len(frame.data), repr(self._name), fd=frame.fd)
         if frame.fd and len(frame.data) not in FD_LENGTHS:
             raise StackError(
                 f"CAN interface {self._name!r}: no CAN FD frame has {len(frame.data)} data bytes (EINVAL); pad them"

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from taktora.can.dlc import CLASSICAL_MAX_BYTES, DATA_WAY_OUT, FD_LENGTHS, FD_MAX_BYTES
+from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, check_room
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
-from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, StackError
 from taktora_sim.can.coding import coded
 from taktora_sim.can.controller import Controller, ControllerState
 from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, state_change
@@ -247,8 +247,7 @@ class CanNode:
         if frame.fd:
             self._check_fd(frame, origin)
         elif len(frame.data) > CLASSICAL_MAX_BYTES:
-            place = f"a classical CAN frame on {self.path}"
-            raise PayloadOverflow(len(frame.data), CLASSICAL_MAX_BYTES, place, DATA_WAY_OUT)
+            check_room(len(frame.data), self.path, fd=False)
         if not self._is_taken:
             self._refuse()
         elif len(self.queue) + self.held_back >= self.queue_length:
@@ -457,8 +456,7 @@ class CanNode:
         if not self.carries_fd:
             why = "its controller has no CAN FD" if not self.options.fd else "the bus has no data bit rate"
             raise StackError(f"{self.path}: a CAN FD frame on a classical interface (EINVAL); {why}")
-        if len(frame.data) > FD_MAX_BYTES:
-            raise PayloadOverflow(len(frame.data), FD_MAX_BYTES, f"a CAN FD frame on {self.path}", DATA_WAY_OUT)
+        check_room(len(frame.data), self.path, fd=True)
         if frame.remote or len(frame.data) not in FD_LENGTHS:
             what = "a remote CAN FD frame" if frame.remote else f"a CAN FD frame of {len(frame.data)} bytes"
             raise StackError(f"{self.path}: {what} (EINVAL); send data of {_LENGTHS} bytes")

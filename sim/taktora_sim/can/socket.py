@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from taktora.can.filter import ACCEPT_ALL, FILTERS_MAX, verdict_of
+from taktora.can.health import state_after
 from taktora.can.interface import (
     CanErrorClass,
     CanErrorFrame,
@@ -225,10 +226,7 @@ class SimulatedCanInterface:
         return verdict if self.fd else lambda rx_id: rx_id < FD_WORD and verdict(rx_id)
 
     def _tell_error(self, listener: CanInterfaceListener, frame: CanErrorFrame) -> None:
-        if self._state is CanIfaceState.ACTIVE and CanErrorClass.BUS_OFF in frame.classes:
-            self._state = CanIfaceState.BUS_OFF
-        elif self._state is CanIfaceState.BUS_OFF and CanErrorClass.RESTARTED in frame.classes:
-            self._state = CanIfaceState.ACTIVE
+        self._state = state_after(self._state, frame.classes)
         listener.on_error_frame(frame)
 
     def _store(self, frame: CanFrame | CanErrorFrame) -> None:

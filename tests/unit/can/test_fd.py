@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taktora.can import CanErrorClass, CanFdFlags, CanFilter, CanFrame, CanFrameKind, CanId, SendRefused
-from taktora.can.dlc import FD_LENGTHS
+from taktora.can.dlc import FD_LENGTHS, check_room
 from taktora.connector import Degraded, Up
 from taktora.errors import ConfigurationError, PayloadOverflow, StackError
 from taktora.testing.mock_can import MockCanInterface
@@ -235,3 +235,14 @@ def test_error_frames_reach_no_fd_reader() -> None:
             bench.run()
 
         assert values(reader) == []
+
+
+@pytest.mark.verifies("REQ_0611")
+@pytest.mark.parametrize(("fd", "kind", "most"), [(False, "classical CAN", 8), (True, "CAN FD", 64)])
+def test_more_data_than_a_frame_carries_is_refused_with_the_kind_of_frame_that_has_room(
+    fd: bool, kind: str, most: int
+) -> None:
+    check_room(most, "'can0'", fd=fd)
+
+    with pytest.raises(PayloadOverflow, match=f"a {kind} frame on 'can0'; a frame of CAN FD has room for 64"):
+        check_room(most + 1, "'can0'", fd=fd)

@@ -10,6 +10,7 @@ from taktora.can import (
     CanErrorClass,
     CanErrorFrame,
     CanErrorKind,
+    CanIfaceState,
     ControllerOverflow,
     ControllerRestarted,
     ErrorPassive,
@@ -24,6 +25,7 @@ from taktora.can import (
     classify,
     error_text,
 )
+from taktora.can.health import state_after
 
 _DETAILS = st.binary(min_size=8, max_size=8)
 
@@ -135,3 +137,21 @@ def test_what_the_error_frame_said_is_shown_and_makes_no_other_reason() -> None:
     assert str(passive) == (
         "can0 is error-passive; check wiring, termination and bit rate (130 transmit errors, 0 receive errors)"
     )
+
+
+@pytest.mark.verifies("REQ_0633")
+@pytest.mark.parametrize(
+    ("before", "classes", "after"),
+    [
+        (CanIfaceState.ACTIVE, CanErrorClass.BUS_OFF | CanErrorClass.CONTROLLER, CanIfaceState.BUS_OFF),
+        (CanIfaceState.ACTIVE, CanErrorClass.CONTROLLER, CanIfaceState.ACTIVE),
+        (CanIfaceState.BUS_OFF, CanErrorClass.RESTARTED, CanIfaceState.ACTIVE),
+        (CanIfaceState.BUS_OFF, CanErrorClass.CONTROLLER, CanIfaceState.BUS_OFF),
+        (CanIfaceState.DOWN, CanErrorClass.BUS_OFF, CanIfaceState.DOWN),
+        (CanIfaceState.CLOSED, CanErrorClass.RESTARTED, CanIfaceState.CLOSED),
+    ],
+)
+def test_an_open_interface_goes_bus_off_and_back_with_its_error_frames(
+    before: CanIfaceState, classes: CanErrorClass, after: CanIfaceState
+) -> None:
+    assert state_after(before, classes) is after
