@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from taktora_sim.foreign import POLLS, ForeignDeadlock, ForeignError
+from taktora_sim.foreign import POLLS, ForeignDeadlock, ForeignError, ForeignStuck
 from taktora_sim.world import World
 
 MS = 1_000_000
@@ -118,6 +118,33 @@ def test_a_wait_inside_an_item_is_refused() -> None:
 def test_a_wait_for_ever_where_nothing_is_left_to_do_is_told() -> None:
     with World(name="empty") as world, pytest.raises(ForeignDeadlock, match=r"World 'empty'.*give the wait a timeout"):
         world.foreign.block(lambda: False, None)
+
+
+def _tick_for_ever(world: World) -> None:
+    world.call_after(MS, lambda: _tick_for_ever(world))
+
+
+@pytest.mark.verifies("REQ_8203")
+def test_a_wait_for_ever_where_something_always_happens_ends_with_the_patience() -> None:
+    with World(name="busy") as world:
+        _tick_for_ever(world)
+        world.foreign.patience_s = 0.01
+
+        with pytest.raises(ForeignStuck, match=r"for a miracle since 0 ns.*'busy'.*0\.01 s.*; pray, give the wait"):
+            world.foreign.block(lambda: False, None, "a miracle", "pray")
+
+        assert not world.is_stepping
+
+
+@pytest.mark.verifies("REQ_8203")
+@pytest.mark.parametrize(("patience_s", "timeout_ns"), [(None, None), (0.0, 10_000 * MS)])
+def test_a_wait_has_all_the_time_that_it_is_given(patience_s: float | None, timeout_ns: int | None) -> None:
+    with World() as world:
+        _tick_for_ever(world)
+        world.foreign.patience_s = patience_s
+
+        assert world.foreign.block(lambda: world.now_ns() >= 5_000 * MS, timeout_ns)
+        assert world.now_ns() == 5_000 * MS
 
 
 @pytest.mark.verifies("REQ_8203")

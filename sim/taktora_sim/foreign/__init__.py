@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import thread_time
 from typing import TYPE_CHECKING, Final
 
 from taktora.errors import TaktoraError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from taktora_sim.world import World
 
 __all__ = [
+    "PATIENCE_S",
     "POLLS",
     "POLL_NS",
     "Foreign",
@@ -43,7 +45,7 @@ class ForeignDeadlock(ForeignError):
 
 
 class ForeignStuck(ForeignError):
-    """A thread holds up all others, because it waits for something real or never ends."""
+    """A thread holds up all others (it waits for something real or never ends), or a wait is longer than patience."""
 
     text = ""
     """The message of one that is raised out of the midst of the main thread."""
@@ -55,6 +57,12 @@ class ForeignStuck(ForeignError):
 class ForeignThreadsLeft(ForeignError):
     """Threads that should have ended by themselves were still alive at the end of the block; they were ended."""
 
+
+PATIENCE_S: Final = 30.0
+"""Processor time in s for which a wait without a timeout may step the World, unless somebody sets another."""
+
+_ASKED: Final = 1024
+"""How often a wait may ask whether it is over before it looks at the processor's time."""
 
 _current: Final[list[tuple[World, int]]] = []
 """The Worlds that are current, innermost last, each with the thread that made it so."""
@@ -106,6 +114,9 @@ class Foreign:
     """What foreign programs do with their World: they wait."""
 
     def __init__(self, world: World) -> None:
+        self.patience_s: float | None = PATIENCE_S
+        """Processor time in s after which a wait without a timeout, of a program without threads, is an error; None is
+        never. ``foreign_threads`` has a patience of its own."""
         self._world = world
         self._polls = 0
         self._thread = 0
@@ -125,7 +136,13 @@ class Foreign:
             assert self._world.baton is not None
             self._world.baton.poll()
 
-    def block(self, ready: Callable[[], bool], timeout_ns: int | None) -> bool:
+    def block(
+        self,
+        ready: Callable[[], bool],
+        timeout_ns: int | None,
+        what: str = "something",
+        way_out: str = "start what it waits for before",
+    ) -> bool:
         """Wait in virtual time until ``ready()`` holds; return whether it does.
 
         The World is stepped by whoever waits; inside ``world.foreign_threads()`` once all threads wait. ``ready`` is
@@ -134,10 +151,13 @@ class Foreign:
         Args:
             ready: What is waited for.
             timeout_ns: Longest wait, 0 or below to only look; None waits as long as it takes.
+            what: The same in words, for messages.
+            way_out: What to do if it never comes, likewise.
 
         Raises:
             ForeignError: called inside an item, or by a thread that the World does not know.
             ForeignDeadlock: ``timeout_ns`` is None and nothing is left to do in the World.
+            ForeignStuck: ``timeout_ns`` is None and the World has been stepped for :attr:`patience_s` in vain.
         """
         if self._world.baton is not None:
             return self._world.baton.block(ready, timeout_ns)
@@ -148,7 +168,38 @@ class Foreign:
             self._poll()
             return False
         self._polls = 0
-        return self._step(ready, timeout_ns)
+        if timeout_ns is not None:
+            return self._step(ready, timeout_ns)
+        if self._step(self._patient(ready, what, way_out), None):
+            return True
+        msg = (
+            f"a foreign program waits for ever for {what} at {self._world.now_ns()} ns: nothing is left to do in World "
+            f"{self._world.name!r}; {way_out}, or give the wait a timeout"
+        )
+        raise ForeignDeadlock(msg)
+
+    def _patient(self, ready: Callable[[], bool], what: str, way_out: str) -> Callable[[], bool]:
+        """Return ``ready`` with an end to its patience: a World in which something always happens never runs dry."""
+        patience_s = self.patience_s
+        if patience_s is None:
+            return ready
+        since_ns, since_s, asked = self._world.now_ns(), thread_time(), 0
+
+        def is_over() -> bool:
+            nonlocal asked
+            if ready():
+                return True
+            asked += 1
+            if not asked % _ASKED and thread_time() - since_s > patience_s:
+                msg = (
+                    f"a foreign program waits at {self._world.now_ns()} ns for {what} since {since_ns} ns, and World "
+                    f"{self._world.name!r} was stepped for {patience_s:g} s of processor time in vain; {way_out}, "
+                    "give the wait a timeout, or set world.foreign.patience_s higher"
+                )
+                raise ForeignStuck(msg)
+            return False
+
+        return is_over
 
     def _poll(self) -> None:
         """Count a look; a loop of nothing but looks is given time."""
@@ -164,15 +215,7 @@ class Foreign:
                 "0 there, or move the waiting part into the main program"
             )
             raise ForeignError(msg)
-        if self._world.run_until(ready, timeout_ns):
-            return True
-        if timeout_ns is None:
-            msg = (
-                f"a foreign program waits for ever at {self._world.now_ns()} ns: nothing is left to do in World "
-                f"{self._world.name!r}; start what it waits for before, or give the wait a timeout"
-            )
-            raise ForeignDeadlock(msg)
-        return False
+        return self._world.run_until(ready, timeout_ns)
 
     def _refuse_strangers(self) -> None:
         """Refuse a second thread: two that step one World would race."""

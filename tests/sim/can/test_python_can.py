@@ -27,7 +27,7 @@ from taktora_sim.can.python_can.wire import (
     unpack_send,
 )
 from taktora_sim.can.timing import frame_bits
-from taktora_sim.foreign import ForeignDeadlock
+from taktora_sim.foreign import ForeignDeadlock, ForeignStuck
 from taktora_sim.world import World
 from tests.sim.can.support import MS, Log, S
 from tests.sim.fresh import hash_of, run_fresh
@@ -84,6 +84,20 @@ def test_looking_takes_no_time(world: World) -> None:
 def test_waiting_for_ever_for_nothing_is_told(world: World) -> None:
     with _open() as bus, pytest.raises(ForeignDeadlock, match="waits for ever"):
         bus.recv()
+
+
+def test_a_program_that_is_alone_on_its_bus_waits_no_longer_than_the_patience_lasts(world: World) -> None:
+    world.foreign.patience_s = 0.01
+    words = "of node 'python-can-1' on CAN bus 'vcan7'.*put another node on the bus, or open it with acknowledge=True"
+    with _open(acknowledge=False, txqueuelen=1) as bus:
+        bus.send(_message(1))
+        errors = [bus.recv(), bus.recv()]  # the warning, then error-passive
+        with pytest.raises(ForeignStuck, match=f"a message in the inbox {words}"):
+            bus.recv()
+        with pytest.raises(ForeignStuck, match=f"room in the transmit queue {words}"):
+            bus.send(_message(1))
+
+    assert all(error is not None and error.is_error_frame for error in errors)
 
 
 def test_waiting_for_room_takes_the_time_of_the_frames_before(world: World) -> None:

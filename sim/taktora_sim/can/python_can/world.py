@@ -34,6 +34,13 @@ class WorldPort:
         self.bitrate = self._port.bus.bitrate
         self.data_bitrate = self._port.bus.data_bitrate
         self.node = self._port.node.name
+        self._place = f"of node {self.node!r} on CAN bus {wish.channel!r}"
+        self._way_out = (
+            "start what it waits for before"
+            if self._port.bus.acknowledge
+            else "put another node on the bus, or open it with acknowledge=True (it was made with False: a frame that "
+            "no other node acknowledges is repeated for ever)"
+        )
         world.on_close(self.close)
 
     def send(self, frame: CanFrame, timeout_ns: int | None) -> None:
@@ -52,7 +59,7 @@ class WorldPort:
             except BackPressure as error:
                 self._port.when_room(room.raise_it)
                 left_ns = None if until_ns is None else until_ns - self._world.now_ns()
-                if timeout_ns == 0 or not self._world.foreign.block(room, left_ns):
+                if timeout_ns == 0 or not self._wait(room, left_ns, "room in the transmit queue"):
                     raise PortError(str(error), errno.ENOBUFS) from error
             except (LinkDown, StackError, PayloadOverflow) as error:
                 raise PortError(str(error), error_code(error)) from error
@@ -67,7 +74,7 @@ class WorldPort:
         inbox = self._port.inbox
         if not inbox:
             self._refuse_closed()
-            self._world.foreign.block(lambda: bool(inbox) or self._is_closed, timeout_ns)
+            self._wait(lambda: bool(inbox) or self._is_closed, timeout_ns, "a message in the inbox")
         if inbox:
             return inbox.popleft()
         self._refuse_closed()
@@ -106,6 +113,9 @@ class WorldPort:
         """Close the socket; idempotent."""
         self._is_closed = True
         self._port.close()
+
+    def _wait(self, ready: Callable[[], bool], timeout_ns: int | None, what: str) -> bool:
+        return self._world.foreign.block(ready, timeout_ns, f"{what} {self._place}", self._way_out)
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
