@@ -240,6 +240,49 @@ def test_a_bus_that_could_not_be_opened_leaves_no_node_behind(world: World) -> N
         assert not node.is_up
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({}, {"listen_only": True}, "has listen_only=False and this program asks for True"),
+        ({"listen_only": True}, {"listen_only": False}, "has listen_only=True and this program asks for False"),
+        ({"txqueuelen": 20}, {"txqueuelen": 30}, "has txqueuelen=20 and this program asks for 30"),
+    ],
+)
+def test_another_wish_for_a_node_that_is_in_use_is_refused(
+    world: World, first: dict[str, object], second: dict[str, object], words: str
+) -> None:
+    way_out = "leave it out, or give this Bus a node of its own"
+    with (
+        _open(node="tool", **first),
+        pytest.raises(can.CanInitializationError, match=f"'can/vcan7/tool' {words}; {way_out}"),
+    ):
+        _open(node="tool", **second)
+
+
+def test_who_says_nothing_takes_a_node_as_it_is(world: World) -> None:
+    with _open(node="tool", listen_only=True, txqueuelen=3), _open(node="tool"):
+        tool = bus_of(world, "vcan7").nodes[0]
+
+        assert (tool.options.listen_only, tool.queue_length) == (True, 3)
+
+
+def test_a_node_that_nobody_has_any_more_is_what_the_next_program_asks_for(world: World) -> None:
+    _open(node="tool", listen_only=True, txqueuelen=3).shutdown()
+    tool = bus_of(world, "vcan7").nodes[0]
+
+    with _open(node="tool"), _open() as other:
+        assert (tool.options.listen_only, tool.queue_length) == (False, 10)
+    with _open(node="tool", txqueuelen=4) as bus, _open() as other:
+        bus.send(_message(1))
+        assert _received(other).arbitration_id == 1
+        assert tool.queue_length == 4
+
+
+def test_a_data_bit_rate_without_can_fd_is_refused(world: World) -> None:
+    with pytest.raises(can.CanInitializationError, match=r"data_bitrate 2000000 is for CAN FD and fd is False; .*True"):
+        _open(data_bitrate=2_000_000)
+
+
 def test_what_a_slow_reader_loses_is_marked_once_by_an_error_frame(world: World) -> None:
     with _open() as sender, _open(rx_queue_size=3) as reader:
         for number in range(9):

@@ -76,12 +76,12 @@ class TaktoraSimBus(can.BusABC):
         data_bitrate: Bit/s of the data phase; None takes the bus as it is, or 2 000 000.
         timing: ``can.BitTiming`` or ``can.BitTimingFd`` in place of the bit rates.
         node: Name of the node; buses that give one name are sockets of one node, others have a node each. The first
-            one decides about its queue and whether it only listens.
+            one decides about its queue and whether it only listens; another wish is refused meanwhile.
         receive_own_messages: Whether the bus gets what it has sent.
         local_loopback: Whether other sockets of the same node get it.
         ignore_rx_error_frames: Leave error frames out.
-        listen_only: Neither send nor acknowledge.
-        txqueuelen: Frames in the transmit queue, 1 to 100 000.
+        listen_only: Neither send nor acknowledge. None takes the node as it is, or False.
+        txqueuelen: Frames in the transmit queue, 1 to 100 000. None takes the node as it is, or 10.
         rx_queue_size: Frames kept until they are read, 1 to 1 000 000; then the newest are lost, and marked.
         acknowledge: False when the bus is made: a frame that no node acknowledges is repeated for ever, as on a wire.
             Else an invisible listener acknowledges it, as other virtual buses do.
@@ -89,7 +89,7 @@ class TaktoraSimBus(can.BusABC):
 
     Raises:
         ValueError: a value is out of its range.
-        CanInitializationError: the bus is another one than asked for, or no server can be reached.
+        CanInitializationError: the bus or its node is another one than asked for, or no server can be reached.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class TaktoraSimBus(can.BusABC):
         receive_own_messages: bool = False,
         local_loopback: bool = True,
         ignore_rx_error_frames: bool = False,
-        listen_only: bool = False,
-        txqueuelen: int = 10,
+        listen_only: bool | None = None,
+        txqueuelen: int | None = None,
         rx_queue_size: int = 4096,
         acknowledge: bool | None = None,
         **kwargs: object,

@@ -29,6 +29,7 @@ __all__ = ["DEFAULT_BITRATE", "DEFAULT_DATA_BITRATE", "CanPort", "PortError", "W
 
 DEFAULT_BITRATE = 500_000
 DEFAULT_DATA_BITRATE = 2_000_000
+DEFAULT_TXQUEUELEN = 10
 _OVERFLOW = CanErrorFrame(CanErrorClass.CONTROLLER, bytes((0, 0x01, 0, 0, 0, 0, 0, 0)))
 _LINGER_NS = 1_000_000_000
 """How long the controller of a closed port tries to send what is queued."""
@@ -67,8 +68,8 @@ class Wish:
         receive_own: Whether the socket gets the frames that it has sent.
         loopback: Whether other sockets of the node get them.
         error_frames: Whether it gets error frames.
-        listen_only: Whether the controller only listens.
-        txqueuelen: Frames in the transmit queue, the one on the wire included.
+        listen_only: Whether the controller only listens; None takes the node as it is (made now, it does not).
+        txqueuelen: Frames in the transmit queue, the one on the wire included; None as above (10).
         rx_queue_size: Frames in the inbox.
         acknowledge: Whether an invisible listener acknowledges where no node does; None takes the bus as it is (made
             now, it has one, as virtual buses do).
@@ -85,8 +86,8 @@ class Wish:
     receive_own: bool = False
     loopback: bool = True
     error_frames: bool = True
-    listen_only: bool = False
-    txqueuelen: int = 10
+    listen_only: bool | None = None
+    txqueuelen: int | None = None
     rx_queue_size: int = 4096
     acknowledge: bool | None = None
 
@@ -114,7 +115,7 @@ class _Nodes:
         """Return the node that a socket is to be on."""
         if wish.node is not None:
             return self._take_named(wish.node, wish)
-        free = self._free.get((wish.txqueuelen, wish.listen_only))
+        free = self._free.get(_given(wish))
         if free:
             node = free.pop()
             node.set_up(True)
@@ -133,6 +134,10 @@ class _Nodes:
 
     def _take_named(self, name: str, wish: Wish) -> CanNode:
         node, sockets = self._named.get(name) or (self._make(name, wish), 0)
+        if not sockets and not node.is_up:  # nobody has it any more: it is what this one asks for
+            node.queue_length, listen_only = _given(wish)
+            node.options = node.options._replace(queue_length=node.queue_length, listen_only=listen_only)
+        _check_same_node(node, wish)
         self._named[name] = node, sockets + 1
         node.set_up(True)
         return node
@@ -145,7 +150,23 @@ class _Nodes:
             node.set_up(False)
 
     def _make(self, name: str, wish: Wish) -> CanNode:
-        return self._bus.node(name, queue_length=wish.txqueuelen, listen_only=wish.listen_only)
+        queue_length, listen_only = _given(wish)
+        return self._bus.node(name, queue_length=queue_length, listen_only=listen_only)
+
+
+def _given(wish: Wish) -> tuple[int, bool]:
+    """Return transmit queue and listen-only of a node that is made for ``wish``."""
+    return DEFAULT_TXQUEUELEN if wish.txqueuelen is None else wish.txqueuelen, bool(wish.listen_only)
+
+
+def _check_same_node(node: CanNode, wish: Wish) -> None:
+    for name, has, wanted in (
+        ("listen_only", node.options.listen_only, wish.listen_only),
+        ("txqueuelen", node.queue_length, wish.txqueuelen),
+    ):
+        if wanted is not None and wanted != has:
+            msg = f"CAN node {node.path!r} has {name}={has} and this program asks for {wanted}"
+            raise ConfigurationError(f"{msg}; leave it out, or give this Bus a node of its own")
 
 
 class _Leaving:
@@ -186,8 +207,12 @@ def open_bus(world: World, wish: Wish) -> SimulatedCanBus:
     """Return the bus of ``world`` that is wished for, made now if there is none.
 
     Raises:
-        ConfigurationError: the bus is another one than wished for: bit rates, CAN FD, acknowledge.
+        ConfigurationError: the bus is another one than wished for: bit rates, CAN FD, acknowledge; or the wish has a
+            data bit rate without CAN FD.
     """
+    if wish.data_bitrate is not None and not wish.fd:
+        msg = f"CAN bus {wish.channel!r}: data_bitrate {wish.data_bitrate} is for CAN FD and fd is False"
+        raise ConfigurationError(f"{msg}; open it with fd=True (serve it with --fd), or leave data_bitrate out")
     buses = SimulatedCan.of(world).buses
     bus = buses.get(wish.channel)
     if bus is None:
@@ -226,7 +251,7 @@ class CanPort:
         on_ready: Called when the inbox was empty and is not any more.
 
     Raises:
-        ConfigurationError: the bus is another one than wished for.
+        ConfigurationError: the bus, or the node that is named, is another one than wished for.
         StackError: the interface is down.
     """
 
