@@ -79,11 +79,14 @@ def ethercat(
             interface=keep_interface,
         )
         with _sigterm_as_ctrl_c(), rig:
-            for line in _how_to_use(rig.interface, name, machine, len(spec.devices), namespace_hint(os.getpid())):
-                typer.echo(line)
             told: set[tuple[int, str]] = set()
-            if not _wait_for_ctrl_c(lambda: rig.is_alive, (lambda: _tell_faults(rig.control, told)) if plan else None):
-                raise ConfigurationError("the segment's process has ended; its standard error says why")
+            try:
+                for line in _how_to_use(rig.interface, name, machine, len(spec.devices), namespace_hint(os.getpid())):
+                    typer.echo(line)
+                _watch(lambda: rig.is_alive, (lambda: _tell_faults(rig.control, told)) if plan else None)
+            except KeyboardInterrupt:
+                return
+            raise ConfigurationError("the segment's process has ended; its standard error says why")
 
 
 def _plants(bench: Path, machine: Machine, bus: str) -> dict[str, dict[str, bool | int | float | str]]:
@@ -135,13 +138,9 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_for_ctrl_c(is_alive: Callable[[], bool], look: Callable[[], None] | None = None) -> bool:
-    """Return True at Ctrl-C, False when there is nothing to wait for any more; ``look`` is called now and then."""
-    try:
-        while is_alive():
-            if look is not None:
-                look()
-            time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        return True
-    return False
+def _watch(is_alive: Callable[[], bool], look: Callable[[], None] | None = None) -> None:
+    """Return when there is nothing to wait for any more; ``look`` is called now and then."""
+    while is_alive():
+        if look is not None:
+            look()
+        time.sleep(_POLL_S)
