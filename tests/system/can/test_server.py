@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from time import sleep, time_ns
+from time import monotonic, sleep, time_ns
 from typing import Any
 
 import can
@@ -20,7 +20,8 @@ import pytest
 
 from taktora_sim.can import serve
 from taktora_sim.can.python_can import client
-from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE, Endpoint, RuntimeFolder
+from taktora_sim.can.python_can import server as server_module
+from taktora_sim.can.python_can.runtime_folder import FOLDER_VARIABLE, ChannelLock, Endpoint, RuntimeFolder
 from taktora_sim.can.python_can.server import CanServer
 from taktora_sim.can.python_can.wire import JSON, message, package_version
 from taktora_sim.world import World
@@ -198,6 +199,69 @@ def test_what_a_stranger_says_ends_his_connection_only(
     with _open(channel) as other:
         bus.send(_message(1))
         assert other.recv(PATIENCE_S) is not None
+
+
+def _serve_until(server: CanServer, is_over: Callable[[], bool]) -> None:
+    limit_s = monotonic() + PATIENCE_S
+    server.run(lambda: is_over() or monotonic() > limit_s)
+    assert is_over()
+
+
+def test_who_does_not_say_who_he_is_is_hung_up_on(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "GREETING_S", 0.05)
+    with (
+        World(1) as world,
+        closing(CanServer(world, channel)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as stranger,
+    ):
+        assert server.accept()
+        assert server.empty_for_s == 0
+        _serve_until(server, lambda: server.empty_for_s > 0)
+
+        assert b"nobody has said within 0.05 s who is there" in stranger.recv(4096)
+        assert stranger.recv(1) == b""
+
+
+def test_a_program_beyond_the_limit_of_connections_is_told_so(
+    channel: str, servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS", 3)
+    refused: list[str] = []
+
+    def open_two() -> None:
+        first = _open(channel)
+        try:
+            _open(channel)
+        except can.CanInitializationError as error:
+            refused.append(str(error))
+        first.shutdown()
+
+    with World(1, epoch_unix_ns=time_ns()) as world, closing(CanServer(world, channel)) as server:
+        lock = ChannelLock(RuntimeFolder(servers), channel)
+        assert lock.take()
+        RuntimeFolder(servers).publish(channel, Endpoint(server.port, server.token, os.getpid(), package_version()))
+        programs = threading.Thread(target=open_two)
+        programs.start()
+        _serve_until(server, lambda: not programs.is_alive())
+        programs.join()
+        lock.release()
+
+    assert "takes 3 connections, two for each program" in refused[0]
+
+
+def test_connections_far_beyond_the_limit_are_closed_at_once(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS", 1)
+    monkeypatch.setattr(server_module, "TURNED_AWAY", 1)
+    with World(1) as world, closing(CanServer(world, channel)) as server, ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        calls = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S)) for _ in range(3)]
+        while server.accept():
+            pass
+
+        assert calls[2].recv(1) == b""
+        calls[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            calls[1].recv(1)
 
 
 @_posix

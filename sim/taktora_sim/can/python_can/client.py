@@ -317,7 +317,9 @@ def _reach(endpoint: Endpoint, wish: Wish) -> tuple[socket.socket, socket.socket
             stream = stack.enter_context(_dial(endpoint.port))
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STREAM_BUFFER_BYTES)
             stream.sendall(say(STREAM, {"token": endpoint.token, "client": welcome["client"]}))
-            _answer(stream, bytearray(), _HELLO_S)
+            attached = _answer(stream, bytearray(), _HELLO_S)
+            if "error" in attached:
+                raise ConfigurationError(attached["error"])
         except (OSError, EOFError, TimeoutError):
             return None
         stack.pop_all()

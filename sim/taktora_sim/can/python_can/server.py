@@ -37,8 +37,14 @@ from taktora_sim.control import ControlChannel
 from taktora_sim.wallclock import WallClock
 from taktora_sim.world import Timer, World
 
-__all__ = ["CanServer"]
+__all__ = ["CONNECTIONS", "GREETING_S", "TURNED_AWAY", "CanServer"]
 
+CONNECTIONS = 480
+"""Connections that are served, two for each program: select takes 512 of them on Windows, descriptors to 1023 else."""
+TURNED_AWAY = 20
+"""Further ones that are told why they are not; what comes beyond is closed at once."""
+GREETING_S = 5.0
+"""Longest time for which a connection may leave open who is there."""
 _POLL_S = 0.5
 """Longest wait after which ``stop`` is asked again."""
 _CHUNK = 65536
@@ -68,6 +74,8 @@ class CanServer:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self.accept)
         self._links: set[_Link] = set()
+        self._strangers: dict[_Link, float] = {}
+        """Connections that have not said who is there, oldest first, and until when they may."""
         self._empty_since_s = monotonic()
 
     @property
@@ -87,6 +95,7 @@ class CanServer:
             self._clock.advance()
             for key, events in ready:
                 key.data(events)
+            self._hang_up()
 
     def control_by(self, control: ControlChannel) -> None:
         """Serve a control channel as well; its end is not this server's, see :meth:`run`."""
@@ -120,9 +129,31 @@ class CanServer:
             except (BlockingIOError, ConnectionError):
                 return found
             found = True
+            if len(self._links) >= CONNECTIONS + TURNED_AWAY:
+                end.close()
+                continue
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._links.add(_Link(self, self._selector, end))
+            link = _Link(self, self._selector, end)
+            self._links.add(link)
+            self._strangers[link] = monotonic() + GREETING_S
+
+    def _hang_up(self) -> None:
+        """Close the connections that have not said in time who is there: else one of them keeps the server alive."""
+        now_s = monotonic()
+        for link in [link for link, until_s in self._strangers.items() if until_s <= now_s]:
+            link.refuse(f"nobody has said within {GREETING_S:g} s who is there", errno.ETIMEDOUT)
+
+    def know(self, link: _Link) -> None:
+        """Take a connection as that of a program from now on.
+
+        Raises:
+            ConfigurationError: there are too many.
+        """
+        if len(self._links) > CONNECTIONS:
+            msg = f"the server of CAN channel {self.channel!r} takes {CONNECTIONS} connections, two for each program"
+            raise ConfigurationError(f"{msg}, and has them; end some programs, or use another channel")
+        self._strangers.pop(link, None)
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -134,6 +165,7 @@ class CanServer:
     def forget(self, link: _Link) -> None:
         """Leave out a connection that has ended, and what was its own."""
         self._links.discard(link)
+        self._strangers.pop(link, None)
         if not self._links:
             self._empty_since_s = monotonic()
 
@@ -241,8 +273,12 @@ class _Link:
             for kind, body in split_messages(self._in):
                 self.take(kind, body)
         except (ValueError, KeyError, TypeError, struct.error) as error:
-            self.write(say(JSON, {"error": f"{error}", "code": errno.EINVAL}))
-            self.close()
+            self.refuse(f"{error}", errno.EINVAL)
+
+    def refuse(self, text: str, code: int) -> None:
+        """Say why, and end the connection."""
+        self.write(say(JSON, {"error": text, "code": code}))
+        self.close()
 
     def _flush(self) -> None:
         if not self._is_open:
@@ -265,6 +301,7 @@ class _Link:
         request = _request_of(body)
         if not secrets.compare_digest(str(request.get("token", "")), self.server.token):
             raise ValueError("the token is wrong; read it from the user's runtime folder")
+        self.server.know(self)
         if kind == STREAM:
             self.server.clients[request["client"]].attach(self)
             self.take = _Silent()
@@ -272,7 +309,8 @@ class _Link:
         try:
             answer = self.server.open(self, request)
         except (ConfigurationError, StackError) as error:
-            answer = {"error": str(error), "code": errno.EINVAL}
+            self.refuse(str(error), errno.EINVAL)
+            return
         self.write(say(JSON, answer))
 
 
