@@ -58,7 +58,7 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
         replay_channel=backing.replay_channel,
         dbc=dbc_path,
         restbus=backing.restbus,
-        restbus_place=f"[can.{bus.name}.restbus] of the bench file",
+        restbus_place=f"{bound.bench_place}: [can.{bus.name}.restbus]",
         sends=messages.sent,
         senders=messages.senders,
         signals=messages.dbc.places(),

@@ -92,6 +92,10 @@ _BAD: list[tuple[dict[str, Any], str]] = [
     ({"only": ["BMX"]}, r"rest-bus of vehicle\.dbc has no node or message 'BMX'; did you mean 'BMS'"),
     ({"cycle_times_ms": 10}, "cycle_times_ms: 10 is not a table"),
     ({"cycle_times_ms": {"PackStatus": "10"}}, r"cycle_times_ms\.PackStatus: '10' is not a number"),
+    (
+        {"cycle_times_ms": {"PackStatus": -1}},
+        r"PackStatus: cycle time -1 ms is outside .*; None, in a bench file 0, sends it by trigger",
+    ),
     ({"phases_ms": {"PackStat": 1}}, "no message 'PackStat'; did you mean 'PackStatus'"),
     ({"signals": {_SIGNAL: True}}, "True is no number, no name of a value and no table"),
     (

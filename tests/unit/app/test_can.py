@@ -115,8 +115,17 @@ def test_a_bench_puts_the_rest_of_the_bus_on_it_and_leaves_out_what_the_applicat
 
 @pytest.mark.verifies("REQ_8208", "REQ_8510")
 def test_a_wrong_restbus_of_a_bench_is_told_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^\[can\.front\.restbus\] of the bench file: .*'Trakc'"):
+    with pytest.raises(ConfigurationError, match=r"^bench 'bench': \[can\.front\.restbus\]: .*'Trakc'"):
         _spoken(tmp_path, {"cycle_times_ms": {"Trakc": 20}})
+
+    path = tmp_path / "late.toml"
+    path.write_text("[can.front.restbus.cycle_times_ms]\nTrakc = 20\n", encoding="utf-8")
+    app = App("fusion", tmp_path / "machine.yaml")
+    app.can("front").reader("Speed")
+    with World(1) as world, pytest.raises(ConfigurationError) as caught:
+        app.bind(world.runtime, bench=path)
+
+    assert str(caught.value).startswith(f"{path}: [can.front.restbus]: ")
 
 
 @pytest.mark.verifies("REQ_8021")
