@@ -219,3 +219,44 @@ def test_wrong_parameters_are_refused_with_name_and_range(
 
     with pytest.raises(FaultPlanError, match=message):
         segment.world.run_for(1)
+
+
+@pytest.mark.verifies("REQ_8204")
+@pytest.mark.parametrize(
+    ("kind", "parameters", "why"),
+    [
+        ("bit_error", {"field": "crc", "bit": 99}, "none of its 3 frames has bit 99 of field crc"),
+        (
+            "bit_error",
+            {"field": "srr", "ids": "333"},
+            "none of its 3 frames has bit 0 of field srr and an identifier of 333",
+        ),
+        (
+            "bit_error",
+            {"field": "eof", "bit": 6, "by": "c"},
+            "none of its 3 frames has bit 6 of field eof where it is an error for c",
+        ),
+        ("no_ack", {"ids": "18FEF100x, 333"}, "none of its 3 frames has an identifier of 18FEF100x, 333"),
+        ("no_ack", {"every": 4}, "every 4 and percent 100 picked none of 3 frames"),
+        ("drop", {"ids": "333"}, "none of its 3 frames has an identifier of 333"),
+    ],
+)
+def test_a_fault_that_never_hits_is_told_at_the_end_of_the_run(
+    kind: str, parameters: dict[str, ParamValue], why: str
+) -> None:
+    segment = Segment(entry(kind, **parameters)).send(*_numbered(3))
+    segment.world.close()
+
+    (event,) = segment.world.recorder.events
+    assert (event.severity, event.text) == ("warning", f"fault {kind} at can/vehicle/a never hit a frame: {why}")
+
+
+@pytest.mark.verifies("REQ_8204")
+def test_a_fault_that_ends_without_a_hit_is_told_then_and_once_and_one_that_hits_is_not() -> None:
+    segment = Segment(entry("no_ack", "can/vehicle/b"), entry("bit_error", times=1), entry("drop", times=1))
+
+    segment.send(*_numbered(3)).world.run_for(20 * S)
+    segment.world.close()
+
+    told = [(event.t_ns, event.text) for event in segment.world.recorder.events]
+    assert told == [(10 * S, "fault no_ack at can/vehicle/b never hit a frame: it sent none meanwhile")]

@@ -72,12 +72,18 @@ class _Effect:
     choice: Choice
     alter: _Alter | None = None
     strike: Strike | None = None
+    seen: int = 0
+
+    def hits(self, frame: CanFrame) -> bool:
+        self.seen += 1
+        return self.choice.hits(frame)
 
 
 @dataclass(eq=False, slots=True)
 class _Scope:
     """One fault target: a node, or the identifiers of one sender of it."""
 
+    path: str
     ids: frozenset[Identifier] | None
     effects: list[_Effect] = field(default_factory=list)
     strikes: list[_Effect] = field(default_factory=list)
@@ -95,9 +101,10 @@ class NodeFaults:
         self._bus = node.bus
         self._note = self._bus.world.trace.channel(node.path, "fault-effect")
         self._databases = self._bus.world.part(CanDatabases)
-        node_scope = _Scope(None)
+        node_scope = _Scope(node.path, None)
         kinds = {**self._kinds(node_scope, node.path), **node_kinds(node), **line_kinds(node)}
         self._targets = [(node_scope, self._bus.world.faults.target(node.path, kinds))]
+        self._bus.world.on_close(self._conclude)
 
     def add_sender(self, name: str, ids: Iterable[int | Identifier]) -> None:
         """Register the identifiers of one sender as a fault target of its own.
@@ -107,8 +114,8 @@ class NodeFaults:
             ids: Identifiers, each as ``(value, is_extended)``; a bare number above 0x7FF is taken as extended.
         """
         pairs = frozenset(entry if isinstance(entry, tuple) else (entry, entry > 0x7FF) for entry in ids)
-        scope = _Scope(pairs)
         path = f"{self._node.path}/{name}"
+        scope = _Scope(path, pairs)
         self._targets.append((scope, self._bus.world.faults.target(path, self._kinds(scope, path))))
 
     def submit(self, frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
@@ -118,7 +125,7 @@ class NodeFaults:
             if scope.ids is None or scope.covers(frame):
                 target.count()
                 if scope.effects:
-                    hits = (hits or []) + [effect for effect in scope.effects if effect.choice.hits(frame)]
+                    hits = (hits or []) + [effect for effect in scope.effects if effect.hits(frame)]
         if hits:
             self._apply(hits, frame, origin)
         else:
@@ -170,8 +177,27 @@ class NodeFaults:
     def _found(effect: _Effect, frame: CanFrame) -> WireError | None:
         """Return what ``effect`` does to this attempt; one at which it can do nothing does not count."""
         assert effect.strike is not None
+        effect.seen += 1
         found = effect.strike(frame, effect.parameters, effect.choice.draws)
         return found if found is not None and effect.choice.hits(frame) else None
+
+    def _end(self, scope: _Scope, effects: list[_Effect], parameters: Parameters) -> None:
+        for effect in effects:
+            if effect.parameters is parameters:
+                self._tell_unhit(scope, effect)
+        effects[:] = [effect for effect in effects if effect.parameters is not parameters]
+
+    def _conclude(self) -> None:
+        for scope, _ in self._targets:
+            for effect in [*scope.effects, *scope.strikes]:
+                self._tell_unhit(scope, effect)
+
+    def _tell_unhit(self, scope: _Scope, effect: _Effect) -> None:
+        """Warn of a fault that did nothing: a place that no frame has, or an identifier that nobody sends."""
+        if not effect.choice.hit:
+            why = effect.choice.misses(effect.seen, _place_of(effect))
+            text = f"fault {effect.kind} at {scope.path} never hit a frame: {why}"
+            self._bus.world.recorder.event(text, "warning")
 
     def _kinds(self, scope: _Scope, path: str) -> dict[str, FaultKind]:
         kinds = {
@@ -193,8 +219,8 @@ class NodeFaults:
         }
         return kinds | {name: self._wire_kind(scope, path, name) for name in STRIKES}
 
-    @staticmethod
     def _kind(
+        self,
         scope: _Scope,
         path: str,
         kind: str,
@@ -207,7 +233,7 @@ class NodeFaults:
             scope.effects.append(_Effect(kind, parameters, Choice(parameters, f"{path}/{kind}"), alter))
 
         def stop(parameters: Parameters) -> None:
-            scope.effects[:] = [effect for effect in scope.effects if effect.parameters is not parameters]
+            self._end(scope, scope.effects, parameters)
 
         return FaultKind(start=start, stop=stop, params={**params, **CHOICE}, describe=describe)
 
@@ -224,7 +250,7 @@ class NodeFaults:
             scope.effects.append(_Effect("corrupt_signal", parameters, choice, alter))
 
         def stop(parameters: Parameters) -> None:
-            scope.effects[:] = [effect for effect in scope.effects if effect.parameters is not parameters]
+            self._end(scope, scope.effects, parameters)
 
         params = {"signal": Param(str, default="", check=find), **SIGNAL_PARAMETERS, **CHOICE}
         return FaultKind(start=start, stop=stop, params=params, describe=_signal_sentence)
@@ -240,7 +266,7 @@ class NodeFaults:
                 self._bus.wire_faults.append(self._strike)
 
         def stop(parameters: Parameters) -> None:
-            scope.strikes[:] = [effect for effect in scope.strikes if effect.parameters is not parameters]
+            self._end(scope, scope.strikes, parameters)
             if not any(other.strikes for other, _ in self._targets):
                 self._bus.wire_faults.remove(self._strike)
 
@@ -253,6 +279,15 @@ class NodeFaults:
             if name not in others:
                 expected = f"names of other nodes of the bus with commas between ({', '.join(others) or 'it has none'})"
                 raise ValueError(expected)
+
+
+def _place_of(effect: _Effect) -> str:
+    """Return in words what only some frames have that the fault needs; empty: any frame will do."""
+    if effect.kind != "bit_error":
+        return ""
+    parameters, by = effect.parameters, str(effect.parameters["by"])
+    seen_by = f" where it is an error for {by}" if by else ""
+    return f"bit {parameters['bit']} of field {parameters['field']}{seen_by}"
 
 
 def _byte_change(parameters: Parameters) -> _Alter:

@@ -72,17 +72,35 @@ class Choice:
         self._every = int(parameters["every"])
         self._percent = int(parameters["percent"])
         self._times = int(parameters["times"])
-        self._matched = 0
-        self._hit = 0
+        self.matched = 0
+        """Frames that were meant, as far as their identifier goes."""
+        self.hit = 0
+        """Frames that the fault has happened to."""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it picks no further frame."""
+        return 0 < self._times <= self.hit
+
+    def misses(self, seen: int, place: str) -> str:
+        """Return in words why none of ``seen`` frames was hit; ``place``: what a frame must have besides, or empty."""
+        if not seen:
+            return "it sent none meanwhile"
+        if self.matched:
+            return f"every {self._every} and percent {self._percent} picked none of {self.matched} frames"
+        ids = self._ids or ()
+        listed = ", ".join(sorted(f"{can_id:X}{'x' if extended else ''}" for can_id, extended in ids))
+        wanted = [place, f"an identifier of {listed}" if listed else ""]
+        return f"none of its {seen} frames has {' and '.join(filter(None, wanted))}"
 
     def hits(self, frame: CanFrame) -> bool:
         """Count ``frame`` if it is meant, and return whether the fault happens to it."""
         if self._ids is not None and (frame.can_id, frame.extended) not in self._ids:
             return False
-        self._matched += 1
-        if self._matched % self._every or (self._times and self._hit >= self._times):
+        self.matched += 1
+        if self.matched % self._every or (self._times and self.hit >= self._times):
             return False
         if self._percent < 100 and self.draws.integer(0, 99) >= self._percent:
             return False
-        self._hit += 1
+        self.hit += 1
         return True
