@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import _thread
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from typing import Any
 
 import pytest
 
@@ -448,8 +450,18 @@ def test_daemons_are_ended_where_they_wait(world: World) -> None:
 
 
 def test_a_thread_that_is_no_daemon_is_told_and_ended(world: World) -> None:
-    with pytest.raises(ForeignThreadsLeft, match=r"'late' at .*test_foreign_threads.py:\d+"), world.foreign_threads():
+    words = rf"'late', started at {re.escape(__file__)}:\d+, in test_a_thread_that_is_no_daemon"
+    with pytest.raises(ForeignThreadsLeft, match=words), world.foreign_threads():
         threading.Thread(target=lambda: time.sleep(5), name="late").start()
+
+
+def test_a_thread_of_a_library_is_told_with_the_line_of_the_program_that_led_to_it(world: World) -> None:
+    library: dict[str, Any] = {"__name__": "library", "Thread": threading.Thread}
+    code = "def serve(work):\n    Thread(target=work, name='late').start()"
+    exec(compile(code, "/opt/site-packages/library.py", "exec"), library)
+    words = rf"'late', started at {re.escape(__file__)}:\d+, in test_a_thread_of_a_library"
+    with pytest.raises(ForeignThreadsLeft, match=words), world.foreign_threads():
+        library["serve"](queue.Queue[int]().get)
 
 
 def test_threads_that_are_no_daemons_are_given_time(world: World) -> None:
@@ -618,7 +630,8 @@ def test_a_pool_that_nobody_shuts_down_is_told(world: World, caplog: pytest.LogC
         pools.append(ThreadPoolExecutor())
         assert pools[0].submit(int, "3").result() == 3
 
-    with pytest.raises(ForeignThreadsLeft, match="'ThreadPoolExecutor-0_0' at "), world.foreign_threads():
+    words = r"'ThreadPoolExecutor-0_0', started at .*, in program"
+    with pytest.raises(ForeignThreadsLeft, match=words), world.foreign_threads():
         program()
 
     pools[0].shutdown()

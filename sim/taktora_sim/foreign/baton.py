@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from taktora_sim.foreign import ForeignError
 from taktora_sim.foreign.member import Ended, Member, Started, Wait, to_ns
+from taktora_sim.foreign.places import caller
 from taktora_sim.foreign.turns import TAIL_S, Turns
 
 __all__ = ["THREADS", "Baton"]
@@ -36,6 +37,7 @@ class Baton(Turns):
 
     def _start_member(self, thread: threading.Thread) -> None:
         member = Member(thread)
+        member.started_at = caller()
         own_run = thread.__dict__.get("run")
         thread._started = Started()  # type: ignore[attr-defined]  # noqa: SLF001 - one that needs no baton
         thread.__dict__["_foreign_member"] = member

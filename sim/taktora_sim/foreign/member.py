@@ -60,6 +60,8 @@ class Member:
     def __init__(self, thread: threading.Thread) -> None:
         self.thread = thread
         self.name = thread.name
+        self.started_at = ""
+        """Line of the program that started it."""
         self.ident = 0
         self.gate = closed_lock()
         self.arrived = closed_lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from taktora_sim.foreign.member import Member
 
-__all__ = ["frame_of", "place_of", "report_of", "stack_of"]
+__all__ = ["caller", "frame_of", "place_of", "report_of", "stack_of"]
 
 _OWN: Final = str(Path(__file__).parent)
 _HIDDEN: Final = (_OWN, threading.__file__)
+_OWN_PACKAGES: Final = frozenset({"taktora", "taktora_sim", "taktora_hil"})
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _DEPTH: Final = 12
 
 
@@ -35,9 +37,36 @@ def stack_of(ident: int) -> str:
 
 def place_of(ident: int) -> str:
     """Return file, line and function of a thread's innermost line that is not the baton's."""
-    frame = frame_of(ident)
-    while frame is not None and frame.f_code.co_filename.startswith(_HIDDEN):
+    return _place(_first(frame_of(ident), _is_shown))
+
+
+def caller() -> str:
+    """Return the same for the user's line that led to this call: no line of taktora, nor of what was installed.
+
+    Where there is none, it is the innermost line that is not the baton's.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - no public way as cheap
+    return _place(_first(frame, _is_users) or _first(frame, _is_shown))
+
+
+def _first(frame: FrameType | None, fits: Callable[[FrameType], bool]) -> FrameType | None:
+    while frame is not None and not fits(frame):
         frame = frame.f_back
+    return frame
+
+
+def _is_shown(frame: FrameType) -> bool:
+    return not frame.f_code.co_filename.startswith(_HIDDEN)
+
+
+def _is_users(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    if package in _OWN_PACKAGES or package in sys.stdlib_module_names:
+        return False
+    return _INSTALLED.isdisjoint(Path(frame.f_code.co_filename).parts)
+
+
+def _place(frame: FrameType | None) -> str:
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
 
 

@@ -32,7 +32,6 @@ from taktora_sim.foreign.baton import Baton
 from taktora_sim.foreign.locks import active
 from taktora_sim.foreign.member import Member, Nudge
 from taktora_sim.foreign.patches import PACKAGES, Patches
-from taktora_sim.foreign.places import place_of
 from taktora_sim.foreign.watch import DeferredSignals, StuckWatch
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _ending(baton: Baton, grace_ns: int) -> Iterator[None]:
         raise
     baton.end()
     _raise_failure(baton)
-    left += [f"{member.name!r} (which catches what ends it)" for member in baton.stubborn]
+    left += [f"{_told(member)} (which catches what ends it)" for member in baton.stubborn]
     if left:
         msg = (
             f"foreign threads were still alive at the end of the block: {', '.join(left)}; end them, join them, make "
@@ -109,7 +108,7 @@ def _ending(baton: Baton, grace_ns: int) -> Iterator[None]:
 
 
 def _wait_for_threads(baton: Baton, grace_ns: int) -> list[str]:
-    """Return names and places of the threads that do not end though they should."""
+    """Return names of the threads that do not end though they should, and where they were started."""
 
     def alive() -> list[Member]:
         return [member for member in baton.others() if not member.thread.daemon]
@@ -117,7 +116,11 @@ def _wait_for_threads(baton: Baton, grace_ns: int) -> list[str]:
     # To let a thread run to its end takes no virtual time, so that is granted in any case.
     if alive():
         baton.run(baton.world.now_ns() + grace_ns, lambda: not alive())
-    return [f"{member.name!r} at {place_of(member.ident)}" for member in alive()]
+    return [_told(member) for member in alive()]
+
+
+def _told(member: Member) -> str:
+    return f"{member.name!r}, started at {member.started_at}"
 
 
 def _raise_failure(baton: Baton) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import threading
 from collections.abc import Callable, Iterator
 
 import can
@@ -27,7 +29,7 @@ from taktora_sim.can.python_can.wire import (
     unpack_send,
 )
 from taktora_sim.can.timing import frame_bits
-from taktora_sim.foreign import ForeignDeadlock, ForeignStuck
+from taktora_sim.foreign import ForeignDeadlock, ForeignStuck, ForeignThreadsLeft
 from taktora_sim.world import World
 from tests.sim.can.support import MS, Log, S
 from tests.sim.fresh import hash_of, run_fresh
@@ -98,6 +100,12 @@ def test_a_program_that_is_alone_on_its_bus_waits_no_longer_than_the_patience_la
             bus.send(_message(1))
 
     assert all(error is not None and error.is_error_frame for error in errors)
+
+
+def test_a_reader_that_is_left_is_told_with_the_line_that_started_it(world: World) -> None:
+    words = rf"'reader', started at {re.escape(__file__)}:\d+, in test_a_reader"
+    with _open() as bus, pytest.raises(ForeignThreadsLeft, match=words), world.foreign_threads():
+        threading.Thread(target=bus.recv, args=(10.0,), name="reader").start()
 
 
 def test_waiting_for_room_takes_the_time_of_the_frames_before(world: World) -> None:
