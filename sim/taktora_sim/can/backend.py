@@ -114,11 +114,13 @@ def bus_of(world: World, name: str) -> SimulatedCanBus:
 
 # req: REQ_8208
 def _restbus(bus: SimulatedCanBus, request: CanRequest, settings: Mapping[str, Any]) -> RestBus:
-    """Put the rest-bus on the bus; what the application sends itself is left out of it."""
+    """Put the rest-bus on the bus without what the application sends itself, or all of the node that it is by name."""
     if request.dbc is None:
         msg = f"{request.restbus_place}: CAN bus {request.bus!r} has no DBC to take messages from"
         raise ConfigurationError(f"{msg}; write 'dbc:' into the machine file")
-    return restbus_from_settings(bus, request.dbc, settings, exclude_ids=request.sends, where=request.restbus_place)
+    own = request.senders.get(request.node, ())
+    exclude_ids = (*request.sends, *own)
+    return restbus_from_settings(bus, request.dbc, settings, exclude_ids=exclude_ids, where=request.restbus_place)
 
 
 def _replay(bus: SimulatedCanBus, request: CanRequest) -> CanReplay:

@@ -89,9 +89,11 @@ def test_a_message_that_the_dbc_sends_without_bit_rate_switch_is_sent_without(tm
         assert (channel.routing.kind, channel.routing.fd_flags) == (CanFrameKind.FD, CanFdFlags.NONE)
 
 
-def _spoken(folder: Path, restbus: dict[str, object], *, sends_track: bool = False) -> list[tuple[str, int]]:
+def _spoken(
+    folder: Path, restbus: dict[str, object], *, sends_track: bool = False, name: str = "fusion"
+) -> list[tuple[str, int]]:
     """Return the frames of 100 ms on a bus with an application that listens, each as (node, identifier)."""
-    app = App("fusion", _machine(folder, "{dbc: radar.dbc, data_bitrate: 2000000}"))
+    app = App(name, _machine(folder, "{dbc: radar.dbc, data_bitrate: 2000000}"))
     app.can("front").reader("Speed")
     if sends_track:
         app.can("front").writer("Track")
@@ -111,6 +113,11 @@ def test_a_bench_puts_the_rest_of_the_bus_on_it_and_leaves_out_what_the_applicat
     assert {node for node, _can_id in spoken} == {"Radar"}
     assert [spoken.count(("Radar", can_id)) for can_id in (0x400, 0x101)] == [5, 10]
     assert {can_id for _node, can_id in _spoken(tmp_path, {}, sends_track=True)} == {0x101}
+
+
+@pytest.mark.verifies("REQ_8208")
+def test_an_application_with_the_name_of_a_node_is_that_node(tmp_path: Path) -> None:
+    assert _spoken(tmp_path, {}, name="Radar") == []
 
 
 @pytest.mark.verifies("REQ_8208", "REQ_8510")
