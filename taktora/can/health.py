@@ -60,7 +60,8 @@ class IfaceDown:
     hint: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
-        return _with(f"{self.iface} is down: {self.cause}", self.detail)
+        names_it = self.cause.startswith(f"CAN interface {self.iface!r}")
+        return _with(self.cause if names_it else f"{self.iface} is down: {self.cause}", self.detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,14 @@ _REASONS = [
 
 
 @pytest.mark.verifies("REQ_0630")
+def test_a_cause_that_names_the_interface_is_not_put_behind_its_name_once_more() -> None:
+    cause = "CAN interface 'can1': this kernel has no CAN (AF_CAN)"
+
+    assert str(IfaceDown("can1", cause)) == cause
+    assert str(IfaceDown("can1", "CAN interface 'can12': gone")) == "can1 is down: CAN interface 'can12': gone"
+
+
+@pytest.mark.verifies("REQ_0630")
 @pytest.mark.parametrize("reason", _REASONS, ids=lambda reason: type(reason).__name__)
 def test_a_reason_names_its_interface_in_its_text(reason: object) -> None:
     assert str(reason).startswith("can1")
