@@ -283,8 +283,8 @@ class RestBus:
         names = [message.name for message in chosen if message.is_fd]
         if names:
             raise ConfigurationError(
-                f"rest-bus of {self._source}: {_listed(names)} of CAN FD and bus {self.bus.name!r} is classical; give "
-                "the bus a data_bitrate, or exclude what it cannot carry"
+                f"rest-bus of {self._source}: {_listed(names)} {'is' if len(names) == 1 else 'are'} of CAN FD, and bus "
+                f"{self.bus.name!r} is classical; give it a data_bitrate (an App: in the machine file), or exclude them"
             )
 
     def _add(self, message: DbcMessage, cycle_time_ms: float | None, phase_ms: float | None) -> None:
