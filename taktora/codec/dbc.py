@@ -17,6 +17,7 @@ import struct
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -192,7 +193,9 @@ class Dbc:
         try:
             return self._by_name[name]
         except KeyError:
-            raise ConfigurationError(f"{self.source}: no message {name!r}; it has {_some(self._by_name)}") from None
+            close = get_close_matches(name, self._by_name, n=1)
+            hint = f"did you mean {close[0]}? it has" if close else "it has"
+            raise ConfigurationError(f"{self.source}: no message {name!r}; {hint} {_some(self._by_name)}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -536,8 +539,9 @@ def _message(message: Any, source: str) -> DbcMessage:
     if message.is_container:
         raise ConfigurationError(f"DBC {source}: message {message.name} is a container; they are not supported")
     if message.length > _FD_STEPS_BYTES[-1]:
+        line = _line_text(Path(source), f"message {message.name}")
         raise ConfigurationError(
-            f"DBC {source}: message {message.name} has {message.length} bytes; a CAN FD frame carries 64 at most"
+            f"DBC {source}{line}: message {message.name} has {message.length} bytes; a CAN FD frame carries 64 at most"
         )
     ordered = _multiplexers_first(message.signals)
     return DbcMessage(

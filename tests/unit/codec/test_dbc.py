@@ -307,8 +307,12 @@ def test_places_of_signals_are_those_written_in_the_file(dbc: Dbc) -> None:
 
 @pytest.mark.verifies("REQ_0210")
 def test_an_unknown_message_lists_the_known_ones(dbc: Dbc) -> None:
-    with pytest.raises(ConfigurationError, match=r"no message 'Engine'; it has BodyControl, EngineData"):
+    with pytest.raises(
+        ConfigurationError, match=r"no message 'Engine'; did you mean EngineData\? it has BodyControl, EngineD"
+    ):
         dbc.message("Engine")
+    with pytest.raises(ConfigurationError, match=r"no message 'Xyz'; it has BodyControl, EngineData"):
+        dbc.message("Xyz")
     with pytest.raises(AttributeError, match="no message 'Engine'"):
         _ = dbc.Engine
 
@@ -406,7 +410,9 @@ def test_a_message_longer_than_any_frame_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "long.dbc"
     path.write_text(_FD_TEXT.replace("Track: 22", "Track: 65"), encoding="cp1252")
 
-    with pytest.raises(ConfigurationError, match="message Track has 65 bytes; a CAN FD frame carries 64 at most"):
+    with pytest.raises(
+        ConfigurationError, match=r"\.dbc, line \d+: message Track has 65 bytes; a CAN FD frame carries 64 at most"
+    ):
         load_dbc(path)
 
 
