@@ -165,6 +165,7 @@ class FaultPlan(msgspec.Struct, frozen=True):
             msg = f"{source}: no {'JSON' if is_json else 'TOML'}: {' '.join(str(error).split())}"
             raise FaultPlanError(msg) from error
         _refuse_bare_times(data, source)
+        _refuse_plural(data, source)
         try:
             file = msgspec.convert(data, PlanFile)
         except msgspec.ValidationError as error:
@@ -211,6 +212,11 @@ def _refuse_bare_times(data: Any, source: str) -> None:
                 what = f"{fault.get('kind', '?')} at {fault.get('target', '?')}"
                 msg = f"{source}: fault {number} ({what}): {name} = {value} has no unit"
                 raise FaultPlanError(f'{msg}; write it as "{value}s" or "{value}ms"')
+
+
+def _refuse_plural(data: Any, source: str) -> None:
+    if isinstance(data, dict) and "faults" in data:
+        raise FaultPlanError(f"{source}: unknown field 'faults'; did you mean 'fault'? each fault is a table [[fault]]")
 
 
 def _entries(faults: Iterable[PlanFault], source: str) -> Iterable[FaultEntry]:

@@ -142,6 +142,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         pytest.param("[[fault]]\ntarget='t'\nkind='k'\nframe=0", ">= 1", id="frame-0"),
         pytest.param("[[fault]]\ntarget='t'\nkind='k'\nat='1s'\nduration='0s'", "more than 0", id="no-duration"),
         pytest.param("[[fault]]\ntarget='t'\nkind='k'\nat='1s'\nfor='1s'", "unknown field `for`", id="unknown-field"),
+        pytest.param("[[faults]]\ntarget='t'\nkind='k'\nat='1s'", "'faults'; did you mean 'fault'", id="plural"),
         pytest.param("[[fault]]\ntarget='t'\nkind='k'\nat='1s'\nparameters={x=inf}", "finite", id="infinite"),
     ],
 )
