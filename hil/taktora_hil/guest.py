@@ -95,7 +95,9 @@ def _why_no_emulator() -> str:
     tools = {_EMULATOR: "qemu-system-x86", _BUSYBOX: "busybox-static", "setpriv": "util-linux"}
     missing = [f"{tool} (package {package})" for tool, package in tools.items() if not _is_usable(tool)]
     if missing:
-        return f"not run: a guest needs {' and '.join(missing)}; apt-get install them"
+        return (
+            f"not run: a guest needs {' and '.join(missing)}; apt-get install {'it' if len(missing) == 1 else 'them'}"
+        )
     return ""
 
 

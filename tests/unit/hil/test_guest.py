@@ -53,7 +53,7 @@ def test_a_busybox_that_needs_libraries_is_none(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shutil, "which", _only("setpriv", "busybox", "qemu-system-x86_64"))
     monkeypatch.setattr(guest, "is_dynamic", lambda _path: True)
 
-    assert guest.why_no_guest() == ("not run: a guest needs busybox (package busybox-static); apt-get install them")
+    assert guest.why_no_guest() == ("not run: a guest needs busybox (package busybox-static); apt-get install it")
 
 
 @pytest.mark.usefixtures("pc")
