@@ -623,6 +623,16 @@ def test_an_error_of_the_block_itself_comes_first_and_notes_the_threads(world: W
     assert ends == ["served"]
 
 
+def test_a_run_until_has_all_the_time_that_it_takes(world: World) -> None:
+    def tick() -> None:
+        world.call_after(MS, tick)
+
+    tick()
+    world.foreign.patience_s = 0.0
+    with world.foreign_threads():
+        assert world.run_until(lambda: world.now_ns() >= 5 * S)
+
+
 def test_a_pool_that_nobody_shuts_down_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
     pools: list[ThreadPoolExecutor] = []
 

@@ -115,8 +115,8 @@ class Foreign:
 
     def __init__(self, world: World) -> None:
         self.patience_s: float | None = PATIENCE_S
-        """Processor time in s after which a wait without a timeout, of a program without threads, is an error; None is
-        never. ``foreign_threads`` has a patience of its own."""
+        """Processor time in s after which a wait without a timeout, with threads the wait of all of them, is an error;
+        None is never. A thread that does not wait is up to the patience of ``foreign_threads``."""
         self._world = world
         self._polls = 0
         self._thread = 0
@@ -170,7 +170,7 @@ class Foreign:
         self._polls = 0
         if timeout_ns is not None:
             return self._step(ready, timeout_ns)
-        if self._step(self._patient(ready, what, way_out), None):
+        if self._step(self.patient(ready, what, way_out), None):
             return True
         msg = (
             f"a foreign program waits for ever for {what} at {self._world.now_ns()} ns: nothing is left to do in World "
@@ -178,7 +178,7 @@ class Foreign:
         )
         raise ForeignDeadlock(msg)
 
-    def _patient(self, ready: Callable[[], bool], what: str, way_out: str) -> Callable[[], bool]:
+    def patient(self, ready: Callable[[], bool], what: str, way_out: str) -> Callable[[], bool]:
         """Return ``ready`` with an end to its patience: a World in which something always happens never runs dry."""
         patience_s = self.patience_s
         if patience_s is None:

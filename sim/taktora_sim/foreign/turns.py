@@ -14,7 +14,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from taktora_sim.foreign import POLL_NS, POLLS, ForeignDeadlock, ForeignError
+from taktora_sim.foreign import POLL_NS, POLLS, ForeignDeadlock, ForeignError, ForeignStuck
 from taktora_sim.foreign.member import Ended, Member, Nudge, Wait
 from taktora_sim.foreign.places import report_of, stack_of
 
@@ -297,12 +297,15 @@ class Turns:
             heappop(self._deadlines)
         deadline_ns = self._deadlines[0][0] if self._deadlines else None
         try:
-            if self.world.run_alone(deadline_ns, self._is_anyone_ready):
+            if self.world.run_alone(deadline_ns, self._patient(deadline_ns)):
                 return
         except Nudge:
             return
         except Ended:
             raise  # the baton was taken away from this very thread
+        except ForeignStuck as error:
+            self.tell_main(ForeignStuck(f"{error}\n{report_of(self._waiting())}"))
+            return
         except BaseException as error:  # whatever ends a run ends it where the main thread waits
             self.tell_main(error)
             return
@@ -312,9 +315,19 @@ class Turns:
         while self._deadlines and self._deadlines[0][0] <= deadline_ns:
             self.wake(heappop(self._deadlines)[2], outcome=False)
 
+    def _patient(self, deadline_ns: int | None) -> Callable[[], bool]:
+        # A run_until() has as long as it takes, as it has without threads.
+        if deadline_ns is not None or any(member.wait and member.wait.may_fail for member in self.members.values()):
+            return self._is_anyone_ready
+        foreign = self.world.foreign
+        return foreign.patient(self._is_anyone_ready, "one of its threads", "start what they wait for before")
+
+    def _waiting(self) -> list[Member]:
+        return [member for member in self.members.values() if member.wait is not None]
+
     def _end_of_everything(self) -> None:
         """Nothing is left to do in the World, and everybody waits without a deadline."""
-        waiting = [member for member in self.members.values() if member.wait is not None]
+        waiting = self._waiting()
         for member in waiting:
             if member.wait is not None and member.wait.may_fail:
                 self.wake(member.wait, outcome=False)

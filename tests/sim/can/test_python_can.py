@@ -102,6 +102,22 @@ def test_a_program_that_is_alone_on_its_bus_waits_no_longer_than_the_patience_la
     assert all(error is not None and error.is_error_frame for error in errors)
 
 
+def test_threads_that_are_alone_on_their_bus_wait_no_longer_than_the_patience_lasts(world: World) -> None:
+    world.foreign.patience_s = 0.01
+
+    def program() -> None:
+        bus.send(_message(1))
+        reader = threading.Thread(target=lambda: [bus.recv() for _ in range(3)], name="reader")
+        reader.start()
+        reader.join()
+
+    words = (
+        r"for one of its threads .* set world.foreign.patience_s higher\n(.*\n)* +thread 'reader' waits(.*\n)*.*recv"
+    )
+    with _open(acknowledge=False) as bus, pytest.raises(ForeignStuck, match=words), world.foreign_threads():
+        program()
+
+
 def test_a_reader_that_is_left_is_told_with_the_line_that_started_it(world: World) -> None:
     words = rf"'reader', started at {re.escape(__file__)}:\d+, in test_a_reader"
     with _open() as bus, pytest.raises(ForeignThreadsLeft, match=words), world.foreign_threads():
