@@ -198,6 +198,7 @@ class FiredFault:
         sentence: What it does, in words.
         started_ns: When it began.
         ended_ns: When it ended; None while it lasts.
+        used_up_ns: When it had its last effect although it lasts on, as after so many ``times``; None: no such instant.
     """
 
     number: int
@@ -205,6 +206,12 @@ class FiredFault:
     sentence: str
     started_ns: int
     ended_ns: int | None = None
+    used_up_ns: int | None = None
+
+    @property
+    def over_ns(self) -> int | None:
+        """When its effects were over: used up or ended; None while there may be more."""
+        return self.ended_ns if self.used_up_ns is None else self.used_up_ns
 
 
 class _Armed:
@@ -232,6 +239,8 @@ class _Armed:
         self._note("start")
         self.fired = FiredFault(self.number, entry, self._board.sentence(entry), now_ns)
         self._board.fired.append(self.fired)
+        if self._kind.stop is not None:
+            self._board.note_running(self._parameters, self.fired)
         self._kind.start(self._parameters)
         if self._kind.stop is None:
             self.fired.ended_ns = now_ns
@@ -268,6 +277,7 @@ class FaultBoard:
         """Asked for a path that nobody offers; each returns a sentence on what would offer it, or an empty text."""
         self._targets: dict[str, FaultTarget] = {}
         self._armed: list[_Armed] = []
+        self._running: list[tuple[Parameters, FiredFault]] = []
         self._on_milestone: dict[str, list[_Armed]] = {}
         self._is_armed = False
 
@@ -349,6 +359,16 @@ class FaultBoard:
         armed = _Armed(self, 0, entry)
         armed.start()
         return armed.end
+
+    def note_running(self, parameters: Parameters, fired: FiredFault) -> None:
+        """Keep which fault the ``parameters`` belong to; called when it begins."""
+        self._running.append((parameters, fired))
+
+    def use_up(self, parameters: Parameters) -> None:
+        """Say that the fault with this mapping has had its last effect; it lasts on, and reports draw it to here."""
+        for running, fired in self._running:
+            if running is parameters and fired.used_up_ns is None:
+                fired.used_up_ns = self.world.now_ns()
 
     def unfired(self) -> list[FaultEntry]:
         """Return the entries of the plan that have not begun."""

@@ -129,7 +129,7 @@ def _short_text(span: Band, axis: TimeAxis) -> str:
 
 
 def _end_of(fault: FiredFault, axis: TimeAxis) -> int:
-    return axis.duration_ns if fault.ended_ns is None else fault.ended_ns
+    return axis.duration_ns if fault.over_ns is None else fault.over_ns
 
 
 def _fault(fault: FiredFault, axis: TimeAxis) -> str:

@@ -82,9 +82,9 @@ def fault_lines(faults: Iterable[FiredFault]) -> list[StoryLine]:
     lines = []
     for fault in faults:
         lines.append(StoryLine(fault.started_ns, "fault", "fault", fault.sentence))
-        if fault.ended_ns is not None and fault.ended_ns > fault.started_ns:
+        if fault.over_ns is not None and fault.over_ns > fault.started_ns:
             over = f"{fault.entry.target}: {fault.entry.kind} is over"
-            lines.append(StoryLine(fault.ended_ns, "fault", "fault", over))
+            lines.append(StoryLine(fault.over_ns, "fault", "fault", over))
     return lines
 
 

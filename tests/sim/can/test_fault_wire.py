@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import pytest
@@ -11,6 +12,10 @@ from taktora_sim.can import BusError, BusFrame, SimulatedCanBus, WireErrorKind
 from taktora_sim.can.timing import field_position, frame_bits
 from taktora_sim.faults import FaultEntry, FaultPlan, FaultPlanError
 from taktora_sim.plan import ParamValue
+from taktora_sim.report.drawing import signal_plot
+from taktora_sim.report.page import fault_lines
+from taktora_sim.report.recorder import Samples
+from taktora_sim.report.scale import TimeAxis
 from taktora_sim.world import World
 from tests.sim.can.support import MS, Log, S, socket
 
@@ -244,7 +249,7 @@ def test_wrong_parameters_are_refused_with_name_and_range(
 def test_a_fault_that_never_hits_is_told_at_the_end_of_the_run(
     kind: str, parameters: dict[str, ParamValue], why: str
 ) -> None:
-    segment = Segment(entry(kind, **parameters)).send(*_numbered(3))
+    segment = Segment(entry(kind, "can/vehicle/a", **parameters)).send(*_numbered(3))
     segment.world.close()
 
     (event,) = segment.world.recorder.events
@@ -260,3 +265,21 @@ def test_a_fault_that_ends_without_a_hit_is_told_then_and_once_and_one_that_hits
 
     told = [(event.t_ns, event.text) for event in segment.world.recorder.events]
     assert told == [(10 * S, "fault no_ack at can/vehicle/b never hit a frame: it sent none meanwhile")]
+
+
+@pytest.mark.verifies("REQ_8204", "REQ_8014")
+def test_a_fault_is_over_in_the_report_when_its_times_are_used_up() -> None:
+    segment = Segment(entry("bit_error", times=2), entry("drop")).send(*_numbered(3))
+
+    used, lasting = segment.world.faults.fired
+    last = max(error.start_ns for error in segment.errors)
+    assert len(segment.errors) == 2
+    assert (used.over_ns, used.ended_ns, lasting.over_ns) == (last, None, None)
+    told = [(line.t_ns, line.text) for line in fault_lines([used, lasting])]
+    assert told[1] == (last, "can/vehicle/a: bit_error is over")
+    axis = TimeAxis(S)
+    empty = Samples("speed", "m/s")
+    empty.add(0, 1.0)
+    shades = [signal_plot(empty, [fault], axis) for fault in (used, lasting)]
+    widths = [float(re.findall(r'class="shade" x="[^"]*" y="[^"]*" width="([^"]*)"', shade)[0]) for shade in shades]
+    assert widths[0] < widths[1] / 100

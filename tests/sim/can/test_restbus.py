@@ -310,6 +310,8 @@ def test_a_fault_plan_disturbs_signals_and_silences_messages(dbc: Dbc) -> None:
 
     frames = {event.start_ns // (10 * MS): event.frame.data for event in heard.of("PackStatus")}
     assert [frames[number][3] >> 4 for number in range(6)] == [0, 1, 1, 1, 4, 5]
+    frozen = bus.world.faults.fired[0]
+    assert (frozen.over_ns, frozen.ended_ns) == (30 * MS, None)  # its two sendings are over, the fault is not
     assert [number for number, data in frames.items() if not is_right(data)] == [6, 7, 13]
     assert [number for number in range(17) if number not in frames] == [10, 11]
     assert [number for number, data in frames.items() if data[2] != 251] == [15]

@@ -158,6 +158,8 @@ class NodeFaults:
 
     def _tell(self, effect: _Effect, frame: CanFrame) -> None:
         self._note(_EFFECT_CODES[effect.kind] + frame.can_id.to_bytes(4, "little"))
+        if effect.choice.is_used_up:
+            self._bus.world.faults.use_up(effect.parameters)
 
     def _strike(self, attempt: Attempt) -> WireError | None:
         """Answer the bus at a start of frame of this node: the first error of an active fault, if any."""

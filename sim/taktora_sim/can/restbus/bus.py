@@ -27,7 +27,7 @@ from taktora_sim.can.faults.signals import CanDatabases
 from taktora_sim.can.restbus.disturbances import Disturbance, Freeze, Offset, RandomValue, WrongValue
 from taktora_sim.can.restbus.generators import Moment
 from taktora_sim.can.restbus.signals import RestFrame, RestSignal, Source, nearest
-from taktora_sim.faults import FaultKind, Param, Parameters
+from taktora_sim.faults import FaultBoard, FaultKind, Param, Parameters
 
 if TYPE_CHECKING:
     from taktora.codec.dbc import Dbc, DbcMessage, DbcSignal
@@ -316,7 +316,7 @@ class RestBus:
                 node.node.faults.add_sender(message.name, [identifier])
                 for signal in message.signals.values():
                     path = f"{node.node.path}/{message.name}.{signal.name}"
-                    self.bus.world.faults.target(path, _fault_kinds(signal))
+                    self.bus.world.faults.target(path, _fault_kinds(signal, self.bus.world.faults))
 
     def _tell_unsent(self) -> None:
         if self.unsent:
@@ -375,13 +375,16 @@ _RANDOM: Final = {"salt": Param(int, default=0, low=0, high=2**32 - 1), **_ANY_S
 
 
 # req: REQ_8204
-def _fault_kinds(signal: RestSignal) -> dict[str, FaultKind]:
+def _fault_kinds(signal: RestSignal, board: FaultBoard) -> dict[str, FaultKind]:
     running: list[tuple[Parameters, Callable[[], None]]] = []
 
     def kind(make: Callable[[Parameters], Disturbance], describe: str, params: Mapping[str, Param]) -> FaultKind:
         def start(found: Parameters) -> None:
             times, keep_checksum = int(found["times"]) or None, bool(found["keep_checksum"])
-            running.append((found, signal.disturb(make(found), times=times, keep_checksum=keep_checksum)))
+            end = signal.disturb(
+                make(found), times=times, keep_checksum=keep_checksum, on_used_up=lambda: board.use_up(found)
+            )
+            running.append((found, end))
 
         return FaultKind(start, stop, params, describe)
 

@@ -46,6 +46,7 @@ class _Effect:
     change: Change
     left: int | None
     is_covered: bool
+    on_used_up: Callable[[], None] | None
 
 
 class RestSignal:
@@ -93,7 +94,12 @@ class RestSignal:
 
     # req: REQ_8204
     def disturb(
-        self, disturbance: Disturbance, *, times: int | None = None, keep_checksum: bool = True
+        self,
+        disturbance: Disturbance,
+        *,
+        times: int | None = None,
+        keep_checksum: bool = True,
+        on_used_up: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Send something else from now on, and return the function that ends it.
 
@@ -102,6 +108,7 @@ class RestSignal:
             times: How many sendings of the signal are disturbed; None: all until it ends.
             keep_checksum: Whether checksums of the message are computed over the disturbed value, so that they fit.
                 Without meaning for a checksum itself: a disturbed one is wrong.
+            on_used_up: Called at the last of ``times`` sendings.
 
         Raises:
             ConfigurationError: ``times`` is below 1, or it cannot be done with this signal.
@@ -109,7 +116,9 @@ class RestSignal:
         if times is not None and times < 1:
             raise ConfigurationError(f"{self._place}: a disturbance of {times} sendings; give 1 or more, or None")
         try:
-            effect = _Effect(disturbance.bind(self.signal), times, keep_checksum or self.checksum is not None)
+            effect = _Effect(
+                disturbance.bind(self.signal), times, keep_checksum or self.checksum is not None, on_used_up
+            )
         except ValueError as error:
             raise self._refusal(error) from error
         self.effects.append(effect)
@@ -148,6 +157,8 @@ class RestSignal:
                 effect.left -= 1
                 if not effect.left:
                     self._end(effect)
+                    if effect.on_used_up is not None:
+                        effect.on_used_up()
         return raw
 
     @property
