@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,8 @@ def test_a_class_is_made_from_the_dbc() -> None:
     assert names["codec"].decode(names["dbc"].EngineData, memoryview(bytes((0xB1, 0x0C, 120, 1)))) == (
         names["dbc"].EngineData(Rpm=812.25, CoolantTemp=80, Gear=1)
     )
+    sent = memoryview(bytearray(8))
+    assert bytes(sent[: names["codec"].encode_into(names["order"], sent)]) == bytes((40,))
 
 
 @pytest.mark.verifies("REQ_0600", "REQ_0620")
@@ -165,6 +168,7 @@ def test_limits_that_are_told_are_those_of_the_code() -> None:
 _REASONS: list[object] = [
     IfaceDown("can0", detail=error_text(CanErrorFrame(CanErrorClass.PROTOCOL, bytes((0, 0, 0x81, 0x0A, 0, 0, 0, 0))))),
     IfaceDown("can0", "Network is down [ENETDOWN]"),
+    IfaceDown("can0", socketcan.open_text("can0", OSError(errno.ENODEV, "No such device"))),
     RestartAwaited("can0"),
     ControllerRestarted("can0"),
     ErrorPassive("can0"),

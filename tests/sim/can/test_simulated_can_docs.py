@@ -79,6 +79,21 @@ def test_the_first_block_prints_what_is_shown(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.verifies("REQ_8204", "REQ_8007")
+def test_the_fault_by_hand_destroys_one_frame() -> None:
+    (told,) = re.findall(r"`(world\.faults\.inject\([^`]*parameters=[^`]*)`", PAGE)
+    names: dict[str, Any] = {}
+    exec(blocks("python")[0].partition("mend =")[0], names)
+
+    exec(told, names)
+    errors: list[object] = []
+    names["bus"].observe_errors(errors.append)
+    names["bms"].transmit(names["CanFrame"](0x120, b"\x02"))
+    names["world"].run_for(10_000_000)
+
+    assert len(errors) == 1
+
+
+@pytest.mark.verifies("REQ_8204", "REQ_8007")
 def test_every_fault_of_a_node_is_in_a_table_with_its_own_parameters() -> None:
     world = World(1)
     SimulatedCanBus(world, "vehicle").node("bms")
