@@ -127,7 +127,7 @@ class Guest:
     memory_mib: int = 1536
     processors: int = 1
     limit_s: float = 240.0
-    boot_limit_s: float = 60.0
+    boot_limit_s: float = 180.0
     shutdown_limit_s: float = 20.0
     facts: dict[str, Any] = field(default_factory=dict)
     """What the last run had: ``kernel``, its version."""

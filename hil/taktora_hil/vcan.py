@@ -24,7 +24,7 @@ __all__ = ["NOT_RUN", "main", "why_not_run"]
 
 RESULTS: Final = Path("reports/results/rig-can.json")
 SUITE: Final = ("tests/contract/can", "tests/hil/test_can.py")
-_LIMIT_S: Final = 480.0
+_LIMIT_S: Final = 900.0
 _TEST_LIMIT_S: Final = 150.0
 _CANNOT_COLLECT: Final = (2, 4)
 """Exit statuses of pytest for files that it cannot import, and for wrong usage."""
