@@ -243,11 +243,15 @@ class Link(Generic[R, In, Out]):
         self.room.notify()
 
     def open(self) -> None:
-        """Open the driver; a failure is Down and the next attempt is scheduled."""
+        """Open the driver; a failure is Down and the next attempt is scheduled. What is cut from the start says so."""
         try:
             self._open_driver()
         except ConnectorError as error:
             self.go_down(self.reason_of(error))
+        else:
+            if self.is_cut:
+                self._aggregate.move(Connecting(self._clock.now_ns(), self.doubt), self.name)
+                self._let_send()
 
     def apply(self, health: ConnectorHealth | Sign) -> None:
         """Act on a reported state; one that the table of moves does not allow comes too late and is passed over."""

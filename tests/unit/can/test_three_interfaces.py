@@ -385,3 +385,30 @@ def test_a_gateway_that_only_sends_is_back_with_the_first_frame_after_the_restar
     assert refused >= restart_ms // 10 - 2  # each 10 ms but those on their way as it went off
     assert bench.kinds() == ["Up", "Down", "Connecting", "Up"]
     bench.close()
+
+
+@pytest.mark.verifies("REQ_0633", "REQ_0644")
+def test_a_gateway_started_on_a_controller_that_is_off_says_so_at_once_and_takes_no_frame_for_it() -> None:
+    world = World(1)
+    bus = SimulatedCanBus(world, "a")
+    bus.node("peer").interface().open(heard := Log())
+    node = bus.node("app")
+    node.controller.set_counters(256, 0)
+    bench = Bench(node.interface("can0"), world=world)
+    writer = bench.writer("out", CanId(0x200))
+    bench.start()
+
+    started = bench.connector.health()
+    with pytest.raises(LinkDown, match="can0 was bus-off"):
+        writer.send(b"lost")
+    bench.run(3 * S)
+    node.restart()
+    bench.run(S)
+    writer.send(b"heard")
+    bench.run(S)
+
+    assert isinstance(started, Connecting)
+    assert started.reason == RestartAwaited("can0")
+    assert [done.data for done in heard.frames] == [b"heard"]
+    assert bench.kinds() == ["Up"]
+    bench.close()
