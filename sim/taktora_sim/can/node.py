@@ -99,20 +99,27 @@ class _Mailboxes(deque[Pending]):
         self.extend(ordered)
 
 
+def _check(name: str, options: NodeOptions) -> None:
+    """Refuse what no node can be.
+
+    Raises:
+        ConfigurationError: names the node, the option and what is allowed.
+    """
+    if options.queue_length < 1:
+        raise ConfigurationError(f"CAN node {name!r}: queue length {options.queue_length} is below 1")
+    if not name or "/" in name:
+        raise ConfigurationError(f"CAN node name {name!r}: expected one without '/', which parts fault targets")
+    if options.queue_order not in {"fifo", "id"}:
+        raise ConfigurationError(f"CAN node {name!r}: queue_order {options.queue_order!r}; expected 'fifo' or 'id'")
+    if options.restart_ms < 0:
+        raise ConfigurationError(f"CAN node {name!r}: restart_ms {options.restart_ms} is below 0; 0 is by hand only")
+
+
 class CanNode:
     """One controller and the host interface behind it; made by ``SimulatedCanBus.node``."""
 
     def __init__(self, bus: SimulatedCanBus, name: str, index: int, options: NodeOptions) -> None:
-        if options.queue_length < 1:
-            raise ConfigurationError(f"CAN node {name!r}: queue length {options.queue_length} is below 1")
-        if not name or "/" in name:
-            raise ConfigurationError(f"CAN node name {name!r}: expected one without '/', which parts fault targets")
-        if options.queue_order not in {"fifo", "id"}:
-            raise ConfigurationError(f"CAN node {name!r}: queue_order {options.queue_order!r}; expected 'fifo' or 'id'")
-        if options.restart_ms < 0:
-            raise ConfigurationError(
-                f"CAN node {name!r}: restart_ms {options.restart_ms} is below 0; 0 is by hand only"
-            )
+        _check(name, options)
         self.bus = bus
         self.name = name
         self.index = index
