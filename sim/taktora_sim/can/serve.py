@@ -92,7 +92,7 @@ def _serve(wanted: argparse.Namespace, folder: RuntimeFolder, stack: ExitStack) 
     plan = None if wanted.plan is None else FaultPlan.load(wanted.plan)
     world = stack.enter_context(World(wanted.seed, name=wanted.channel, epoch_unix_ns=time.time_ns(), plan=plan))
     world.item_limit_s = None
-    server = CanServer(world, wanted.channel)
+    server = CanServer(world, wanted.channel, _LINGER_S if wanted.background else None)
     stack.callback(server.close)
     _build(world, wanted)
     control = _control(server) if wanted.control else None

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Any
@@ -48,8 +48,8 @@ def bus(channel: str) -> Iterator[can.BusABC]:
         yield opened
 
 
-def _open(channel: str) -> can.BusABC:
-    return can.Bus(interface="taktora_sim", channel=channel, ignore_config=True)
+def _open(channel: str, **more: Any) -> can.BusABC:
+    return can.Bus(interface="taktora_sim", channel=channel, ignore_config=True, **more)
 
 
 def _ready(process: subprocess.Popen[str]) -> None:
@@ -122,6 +122,17 @@ def test_the_server_ends_when_its_programs_were_killed(channel: str, servers: Pa
         kill(echo.pid)
 
     until(lambda: not is_served(servers, channel), "the server still runs")
+
+
+def test_a_channel_can_be_had_with_another_bit_rate_by_who_asks_on(channel: str) -> None:
+    _open(channel, bitrate=500_000).shutdown()
+
+    def reopened() -> bool:
+        with suppress(can.CanInitializationError), _open(channel, bitrate=250_000):
+            return True
+        return False
+
+    until(reopened, "the channel still has the first bit rate")
 
 
 def test_a_program_whose_server_was_killed_is_told_so_by_every_call(
@@ -222,6 +233,34 @@ def test_who_does_not_say_who_he_is_is_hung_up_on(channel: str, monkeypatch: pyt
         assert stranger.recv(1) == b""
 
 
+@contextmanager
+def _served_here(channel: str, servers: Path, **more: Any) -> Iterator[CanServer]:
+    """Give a server in this process that programs find; the test has it run."""
+    with World(1, epoch_unix_ns=time_ns()) as world, closing(CanServer(world, channel, **more)) as server:
+        lock = ChannelLock(RuntimeFolder(servers), channel)
+        assert lock.take()
+        RuntimeFolder(servers).publish(channel, Endpoint(server.port, server.token, os.getpid(), package_version()))
+        try:
+            yield server
+        finally:
+            lock.release()
+
+
+def _serve_while(server: CanServer, call: Callable[[], None]) -> None:
+    """Serve until ``call``, in a thread of its own, has returned."""
+    programs = threading.Thread(target=call)
+    programs.start()
+    _serve_until(server, lambda: not programs.is_alive())
+    programs.join()
+
+
+def _refusal(channel: str, **more: Any) -> str:
+    """Return why a bus cannot be opened."""
+    with pytest.raises(can.CanInitializationError) as refused:
+        _open(channel, **more)
+    return str(refused.value)
+
+
 def test_a_program_beyond_the_limit_of_connections_is_told_so(
     channel: str, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,24 +268,65 @@ def test_a_program_beyond_the_limit_of_connections_is_told_so(
     refused: list[str] = []
 
     def open_two() -> None:
-        first = _open(channel)
-        try:
-            _open(channel)
-        except can.CanInitializationError as error:
-            refused.append(str(error))
-        first.shutdown()
+        with _open(channel):
+            refused.append(_refusal(channel))
 
-    with World(1, epoch_unix_ns=time_ns()) as world, closing(CanServer(world, channel)) as server:
-        lock = ChannelLock(RuntimeFolder(servers), channel)
-        assert lock.take()
-        RuntimeFolder(servers).publish(channel, Endpoint(server.port, server.token, os.getpid(), package_version()))
-        programs = threading.Thread(target=open_two)
-        programs.start()
-        _serve_until(server, lambda: not programs.is_alive())
-        programs.join()
-        lock.release()
+    with _served_here(channel, servers) as server:
+        _serve_while(server, open_two)
 
     assert "takes 3 connections, two for each program" in refused[0]
+
+
+def test_a_refused_program_prolongs_nothing_and_is_told_when_the_channel_is_free(
+    channel: str, servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(server_module, "monotonic", lambda: now_s[0])
+    refused: list[str] = []
+
+    def ask_on() -> None:
+        with _open(channel, bitrate=500_000), _open(channel):
+            refused.append(_refusal(channel, bitrate=250_000))
+        until(lambda: not server.clients, "the server has not noticed that its programs have gone")
+        now_s[0] += 3.5
+        refused.append(_refusal(channel, bitrate=250_000))
+        now_s[0] += 1.0
+        refused.append(_refusal(channel, fd=True))
+
+    with _served_here(channel, servers, linger_s=5.0) as server:
+        _serve_while(server, ask_on)
+        _serve_until(server, lambda: server.empty_for_s > 0)
+
+        assert server.empty_for_s == 4.5
+    assert refused == [
+        (
+            f"CAN bus {channel!r} runs at 500000 bit/s and this program asks for 250000; all nodes of a bus have one bit "
+            "rate; the bus is given up 5.0 s after the last of its 2 programs has gone, then the channel is free"
+        ),
+        (
+            f"CAN bus {channel!r} runs at 500000 bit/s and this program asks for 250000; all nodes of a bus have one bit "
+            "rate; no program has the bus any more: it is given up in 1.5 s, then the channel is free"
+        ),
+        (
+            f"CAN bus {channel!r} was made for classical CAN and this program asks for CAN FD; have the first program open "
+            "it with fd=True, or serve it with --fd; no program has the bus any more: it is given up in 0.5 s, then the "
+            "channel is free"
+        ),
+    ]
+
+
+def test_a_program_that_a_server_by_hand_refuses_is_told_whose_bus_it_is(channel: str, servers: Path) -> None:
+    refused: list[str] = []
+
+    def ask() -> None:
+        with _open(channel, bitrate=500_000):
+            refused.append(_refusal(channel, bitrate=250_000))
+
+    with _served_here(channel, servers) as server:
+        _serve_while(server, ask)
+
+    whose = f"a server started by hand has the bus (process {os.getpid()}): end it, then the channel is free"
+    assert refused[0].endswith(f"all nodes of a bus have one bit rate; {whose}")
 
 
 def test_connections_far_beyond_the_limit_are_closed_at_once(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,16 @@ from taktora_sim.can.python_can.periodic import PeriodicSending
 from taktora_sim.can.python_can.wire import Received
 from taktora_sim.world import World
 
-__all__ = ["DEFAULT_BITRATE", "DEFAULT_DATA_BITRATE", "CanPort", "PortError", "Wish", "error_code", "open_bus"]
+__all__ = [
+    "DEFAULT_BITRATE",
+    "DEFAULT_DATA_BITRATE",
+    "CanPort",
+    "OtherBus",
+    "PortError",
+    "Wish",
+    "error_code",
+    "open_bus",
+]
 
 DEFAULT_BITRATE = 500_000
 DEFAULT_DATA_BITRATE = 2_000_000
@@ -46,6 +55,10 @@ class PortError(Exception):
     def __init__(self, text: str, code: int | None = None) -> None:
         self.code = code
         super().__init__(text)
+
+
+class OtherBus(ConfigurationError):
+    """The bus is another one than wished for, which lasts as long as the bus is there."""
 
 
 def error_code(error: Exception) -> int:
@@ -207,8 +220,8 @@ def open_bus(world: World, wish: Wish) -> SimulatedCanBus:
     """Return the bus of ``world`` that is wished for, made now if there is none.
 
     Raises:
-        ConfigurationError: the bus is another one than wished for: bit rates, CAN FD, acknowledge; or the wish has a
-            data bit rate without CAN FD.
+        OtherBus: the bus is another one than wished for: bit rates, CAN FD, acknowledge.
+        ConfigurationError: the wish has a data bit rate without CAN FD.
     """
     if wish.data_bitrate is not None and not wish.fd:
         msg = f"CAN bus {wish.channel!r}: data_bitrate {wish.data_bitrate} is for CAN FD and fd is False"
@@ -229,16 +242,16 @@ def _check_same(bus: SimulatedCanBus, wish: Wish) -> None:
     where = f"CAN bus {bus.name!r}"
     if wish.bitrate is not None and wish.bitrate != bus.bitrate:
         msg = f"{where} runs at {bus.bitrate} bit/s and this program asks for {wish.bitrate}"
-        raise ConfigurationError(f"{msg}; all nodes of a bus have one bit rate")
+        raise OtherBus(f"{msg}; all nodes of a bus have one bit rate")
     if wish.fd and bus.data_bitrate is None:
         msg = f"{where} was made for classical CAN and this program asks for CAN FD"
-        raise ConfigurationError(f"{msg}; have the first program open it with fd=True, or serve it with --fd")
+        raise OtherBus(f"{msg}; have the first program open it with fd=True, or serve it with --fd")
     if wish.fd and wish.data_bitrate is not None and wish.data_bitrate != bus.data_bitrate:
         msg = f"{where} has a data bit rate of {bus.data_bitrate} bit/s and this program asks for {wish.data_bitrate}"
-        raise ConfigurationError(f"{msg}; all nodes of a bus have one data bit rate")
+        raise OtherBus(f"{msg}; all nodes of a bus have one data bit rate")
     if wish.acknowledge is not None and wish.acknowledge != bus.acknowledge:
         msg = f"{where} was made with acknowledge={bus.acknowledge} and this program asks for the opposite"
-        raise ConfigurationError(f"{msg}; leave acknowledge out, or have the first program say it")
+        raise OtherBus(f"{msg}; leave acknowledge out, or have the first program say it")
 
 
 # req: REQ_8203

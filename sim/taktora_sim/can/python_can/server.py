@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import secrets
 import selectors
 import socket
@@ -20,7 +21,7 @@ from taktora.can.interface import CanFilter, CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow, StackError, TaktoraError
 from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.python_can.periodic import PeriodicSending
-from taktora_sim.can.python_can.port import CanPort, Wish, error_code
+from taktora_sim.can.python_can.port import CanPort, OtherBus, Wish, error_code
 from taktora_sim.can.python_can.wire import (
     JSON,
     SEND,
@@ -59,15 +60,18 @@ class CanServer:
     Args:
         world: Nobody else may step it meanwhile.
         channel: Name of the bus.
+        linger_s: Seconds for which whoever runs the server keeps it without a program, as programs that it refuses are
+            told; None for one that stays until it is ended by hand.
     """
 
-    def __init__(self, world: World, channel: str) -> None:
+    def __init__(self, world: World, channel: str, linger_s: float | None = None) -> None:
         self.world = world
         self.channel = channel
         self.token = secrets.token_hex(16)
         self.clients: dict[str, _Client] = {}
         self.on_client: Callable[[], None] = lambda: None
         """Called when a program has opened the bus."""
+        self._linger_s = linger_s
         self._clock = WallClock(world)
         self._selector = selectors.SelectSelector()  # of all selectors the one that waits for parts of a millisecond
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -85,7 +89,10 @@ class CanServer:
 
     @property
     def empty_for_s(self) -> float:
-        """Seconds since the last program has gone; 0 while there is one."""
+        """Seconds since the last program has gone; 0 while there is one, or a connection that may become one.
+
+        A program that was refused is none: else one that asks on would keep the bus that it cannot have.
+        """
         return 0.0 if self._links else monotonic() - self._empty_since_s
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -166,8 +173,6 @@ class CanServer:
         """Leave out a connection that has ended, and what was its own."""
         self._links.discard(link)
         self._strangers.pop(link, None)
-        if not self._links:
-            self._empty_since_s = monotonic()
 
     def open(self, link: _Link, request: dict[str, Any]) -> dict[str, Any]:
         """Open the bus for a program; return what it is told.
@@ -175,7 +180,13 @@ class CanServer:
         Raises:
             ConfigurationError: another version, or another bus than wished for.
         """
-        _check_version(request.get("version"))
+        try:
+            _check_version(request.get("version"))
+            return self._open(link, request)
+        except OtherBus as error:
+            raise ConfigurationError(f"{error}; {self._way_out()}") from error
+
+    def _open(self, link: _Link, request: dict[str, Any]) -> dict[str, Any]:
         wish = Wish(**request["wish"])
         if wish.channel != self.channel:
             msg = f"this server has channel {self.channel!r}, not {wish.channel!r}"
@@ -183,10 +194,25 @@ class CanServer:
         client = _Client(self, link, wish)
         name = secrets.token_hex(8)
         self.clients[name] = client
-        client.on_close = lambda: self.clients.pop(name, None)
+        client.on_close = lambda: self._leave(name)
         self.on_client()
         bus = client.port.bus
         return {"client": name, "bitrate": bus.bitrate, "data_bitrate": bus.data_bitrate, "node": client.port.node.name}
+
+    def _leave(self, name: str) -> None:
+        self.clients.pop(name, None)
+        if not self.clients:
+            self._empty_since_s = monotonic()
+
+    def _way_out(self) -> str:
+        """Say when the channel is free for what this bus is not."""
+        if self._linger_s is None:
+            return f"a server started by hand has the bus (process {os.getpid()}): end it, then the channel is free"
+        if self.clients:
+            last = f"the last of its {len(self.clients)} programs" if len(self.clients) > 1 else "the program on it"
+            return f"the bus is given up {self._linger_s:.1f} s after {last} has gone, then the channel is free"
+        left_s = max(0.0, self._linger_s - (monotonic() - self._empty_since_s))
+        return f"no program has the bus any more: it is given up in {left_s:.1f} s, then the channel is free"
 
 
 def _request_of(body: bytes) -> dict[str, Any]:
@@ -208,7 +234,7 @@ def _check_version(theirs: object) -> None:
     ours = package_version()
     if theirs != ours:
         msg = f"the server is of taktora {ours} and this program of {theirs}"
-        raise ConfigurationError(f"{msg}; end the programs on the channel that run with the other version")
+        raise OtherBus(f"{msg}; end the programs on the channel that run with the other version")
 
 
 class _Link:
