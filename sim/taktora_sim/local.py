@@ -76,7 +76,8 @@ class _WorldPublisher(LocalPublisher):
         self._view.release()
         slot.visible_ns = self._world.hold_until_ns
         data, reached, connected, counts = slot.data, 0, len(self._subscribers), self._counts
-        self._record(data[: 64 + _unpack_length(data, 48)[0]] if self._is_envelope else data)  # envelope_end
+        record = self._record
+        record(data[: 64 + _unpack_length(data, 48)[0]] if self._is_envelope else data)  # envelope_end
         for subscriber in self._subscribers:
             queue = subscriber.queue
             if len(queue) < subscriber.capacity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from taktora.errors import ConfigurationError, RunnerJoinError
 from taktora.executor import ExecutionMonitor
@@ -12,6 +12,7 @@ from taktora.runtime import RunHandle, Runtime
 from taktora_sim.appfaults import AppFaults
 from taktora_sim.itemwatch import ItemWatch
 from taktora_sim.reactor import SimReactor
+from taktora_sim.trace import Recorder
 from taktora_sim.world import WorldAborted
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from taktora_sim.world import World
 
 __all__ = ["make_runtime"]
-
-T = TypeVar("T")
 
 _pack_run = struct.Struct("<BQ").pack
 
@@ -71,32 +70,29 @@ def _abort_world() -> None:
     raise WorldAborted(msg)
 
 
-class _Made(dict[str, T]):
-    """What belongs to each task, by its id, made when the task first runs."""
-
-    def __init__(self, make: Callable[[str], T]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, task_id: str) -> T:
-        made = self[task_id] = self._make(task_id)
-        return made
-
-
 class _Tracer(ExecutionMonitor):
     """Records each run of a task: whether it succeeded and the time it took."""
 
     def __init__(self, world: World, name: str) -> None:
-        trace = world.trace
-        at_once = _pack_run(True, 0)
-        self._records = _Made(lambda task_id: trace.channel(f"executor/{name}/{task_id}", "run"))
-        self._marks = _Made(lambda task_id: trace.marker(f"executor/{name}/{task_id}", "run", at_once))
+        self._trace = world.trace
+        self._name = name
+        self._records: dict[str, Recorder] = {}
+        self._marks: dict[str, Callable[[], None]] = {}
 
     def post_execute(self, task_id: str, started_at_ns: int, took_ns: int, ok: bool) -> None:  # noqa: ARG002
         if ok and not took_ns:  # nearly every run
-            self._marks[task_id]()
-        else:
-            self._records[task_id](_pack_run(ok, took_ns))
+            mark = self._marks.get(task_id)
+            if mark is None:
+                mark = self._trace.marker(self._path(task_id), "run", _pack_run(True, 0))
+                self._marks[task_id] = mark
+            mark()
+            return
+        if task_id not in self._records:
+            self._records[task_id] = self._trace.channel(self._path(task_id), "run")
+        self._records[task_id](_pack_run(ok, took_ns))
+
+    def _path(self, task_id: str) -> str:
+        return f"executor/{self._name}/{task_id}"
 
 
 class _WorldRun:

@@ -412,9 +412,9 @@ class _SimNotifier:
         self._closed = False
 
     def notify(self) -> int:
-        hold_until_ns = self._transport.hold_until_ns
+        hold_until_ns, notify = self._transport.hold_until_ns, self._notify
         if not hold_until_ns or self._closed:
-            return self._notify()
+            return notify()
         self._held += 1
         self._transport.world.post_at(hold_until_ns, self._notify_late)
         return 1

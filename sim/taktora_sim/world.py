@@ -121,13 +121,13 @@ class _PostAt(Protocol):
 def _make_post_at(env: simpy.Environment) -> _PostAt:
     """Return the fastest way into the queue: nearly everything that happens has come through it."""
     queue: list[Any] = env._queue  # noqa: SLF001 - see _Environment
-    serial = env._eid.__next__  # noqa: SLF001
+    serials = env._eid  # noqa: SLF001
 
     def post_at(time_ns: int, call: Callable[[], object], priority: EventPriority = NORMAL) -> None:
         if time_ns < env._now:  # noqa: SLF001 - see _make_clock
             msg = f"call_at({time_ns}): virtual time is already {env._now} ns"  # noqa: SLF001
             raise ValueError(msg)
-        heappush(queue, (time_ns, priority, serial(), call))
+        heappush(queue, (time_ns, priority, next(serials), call))
 
     return post_at
 
@@ -135,10 +135,10 @@ def _make_post_at(env: simpy.Environment) -> _PostAt:
 def _make_post(env: simpy.Environment) -> Callable[[Callable[[], object]], None]:
     """Return the same for this instant."""
     queue: list[Any] = env._queue  # noqa: SLF001 - as above
-    serial = env._eid.__next__  # noqa: SLF001
+    serials = env._eid  # noqa: SLF001
 
     def post(call: Callable[[], object]) -> None:
-        heappush(queue, (env._now, NORMAL, serial(), call))  # noqa: SLF001
+        heappush(queue, (env._now, NORMAL, next(serials), call))  # noqa: SLF001
 
     return post
 

@@ -326,8 +326,9 @@ class _AppItem(ExecutableItem):
             declarer.budget(declaration.budget_ns)
 
     def execute(self, context: ExecutorContext) -> ItemFlow | None:
-        outcome = self._run(self._context or self.context_of(context))
-        return outcome if isinstance(outcome, ItemFlow) else None
+        run = self._run
+        outcome = run(self._context or self.context_of(context))
+        return outcome if outcome is not None and isinstance(outcome, ItemFlow) else None
 
     def context_of(self, context: ExecutorContext) -> Context:
         """Return what the declared item is given: one per item."""

@@ -140,12 +140,13 @@ class ChannelReader(Generic[T, C_co]):
                 goes on behind it.
             ShutdownError: the reader has been closed.
         """
-        fields = self._receive()
+        receive, decode = self._receive, self._decode  # called as locals: faster in Python 3.11
+        fields = receive()
         if fields is None:
             return None
         self.last_sequence_number, self.last_timestamp_ns = fields[0], fields[1]
         try:
-            value = self._decode(self._value_type, self._envelopes.view[64 : 64 + fields[3]])
+            value = decode(self._value_type, self._envelopes.view[64 : 64 + fields[3]])
         except TaktoraError as error:
             raise self._decode_error(fields[0], error) from error
         return _new_tuple(RecvEnvelope, (fields[0], fields[1], fields[2], value))

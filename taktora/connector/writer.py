@@ -97,13 +97,14 @@ class ChannelWriter(Generic[T, C_co]):
         """Encode and publish ``value``; see the table of outcomes."""
         if self._gate.blocked:
             self._gate.refuse(self._envelopes.service)
-        slot = self._loan()
+        loan, encode, publish = self._loan, self._encode, self._publish  # called as locals: faster in Python 3.11
+        slot = loan()
         try:
-            length = self._encode(value, slot)
+            length = encode(value, slot)
         except BaseException:
             self._discard()
             raise
-        return self._publish(length)
+        return publish(length)
 
     # req: REQ_0204, REQ_0290
     def send_with_correlation(self, value: T, correlation_id: bytes, /) -> SendOutcome:

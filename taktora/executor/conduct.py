@@ -27,7 +27,7 @@ from taktora.executor.faults import (
 )
 from taktora.executor.graph import Graph, Vertex
 from taktora.executor.items import ItemFlow
-from taktora.executor.observer import Hooks, UserEvent
+from taktora.executor.observer import Hooks, UserEvent, fan_out
 from taktora.executor.task import Body, PanickedTask, Sequence, Task, TaskFailed, Unit
 
 __all__ = ["DONE", "FAILED", "STOPPED", "Conduct", "FaultMachine", "ItemErrorPolicy"]
@@ -208,7 +208,7 @@ class Conduct:
         """The error slot of a wake: the first failure that ends the run (REQ_0062)."""
         self._on_cycle_stats = hooks.on_cycle_stats
         self._pre_execute = hooks.pre_execute
-        self._post_execute = hooks.post_execute
+        self._post_execute = fan_out(hooks.post_execute)
         self.site = FatalSite.INLINE_SUBMIT
         """Where items run: the site of a failure that an item's call into the framework brings to light."""
         self._one_clock = telemetry_ns == budget_ns
@@ -247,8 +247,8 @@ class Conduct:
         spent_ns = 0
         if limit_ns is not None:
             spent_ns = took_ns if self._one_clock else self.budget_ns() - task.spent_from_ns
-        for hook in self._post_execute:
-            hook(task.id, started_ns, took_ns, task.ok)
+        if self._post_execute is not None:
+            self._post_execute(task.id, started_ns, took_ns, task.ok)
         if limit_ns is not None and spent_ns > limit_ns and not task.faulted:
             self.faults.breach(task, spent_ns, limit_ns)
 
@@ -303,8 +303,9 @@ class Conduct:
                 # The usual case, in place: _run_routed for one healthy item, without a call but the item's own.
                 task.faulted = False
                 task.pre_ns = started_ns = telemetry_ns()
+                execute = unit.execute
                 try:
-                    flow = unit.execute(unit.context)
+                    flow = execute(unit.context)
                 except _CONTAINED as error:
                     outcome = self._contain(unit, error)
                 else:
@@ -312,8 +313,8 @@ class Conduct:
                 if outcome:
                     self.settle(unit, outcome)
                 task.took_ns = took_ns = telemetry_ns() - started_ns
-                for hook in post_execute:
-                    hook(task.id, started_ns, took_ns, outcome != FAILED)
+                if post_execute is not None:
+                    post_execute(task.id, started_ns, took_ns, outcome != FAILED)
                 limit_ns = task.budget_ns
                 if limit_ns is not None and took_ns > limit_ns:
                     faults.breach(task, took_ns, limit_ns)

@@ -128,6 +128,7 @@ class Wakes:
         stoppable, timer, wait, now_ns, ready = self._stoppable, self._timer, self._wait, self._now_ns, self._ready
         run, fold, conduct = self._run, self._conduct.fold, self._conduct
         modelled = self._modelled
+        timeless = None if modelled is None else modelled.timeless
         collect_fired, earlier = self._sources.collect_fired, self._sources.earlier
         budget_ns, most, predicate = self._iteration_budget_ns, limit.wakes, limit.predicate
         limited = limit != Limit()
@@ -158,7 +159,7 @@ class Wakes:
                     self._collect_grid(now)
             if ready:
                 begun_ns = 0 if budget_ns is None else conduct.budget_ns()
-                if modelled is None or modelled.timeless():
+                if modelled is None or timeless is None or timeless():
                     run(ready)
                 else:
                     yield from modelled.run(ready)

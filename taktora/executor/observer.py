@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 from taktora.errors import AdmissionRejected, ItemError
 from taktora.executor.faults import ExecutorFaultReason, TaskFaultReason
 
-__all__ = ["CycleObservation", "ExecutionMonitor", "HeartbeatTick", "Hooks", "Observer", "UserEvent"]
+__all__ = ["CycleObservation", "ExecutionMonitor", "HeartbeatTick", "Hooks", "Observer", "UserEvent", "fan_out"]
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,18 @@ class Hooks:
         for name in self.__slots__:
             base, listeners = (Observer, observers) if name.startswith("on_") else (ExecutionMonitor, monitors)
             setattr(self, name, tuple(getattr(who, name) for who in listeners if _overrides(who, base, name)))
+
+
+def fan_out(hooks: tuple[Callable[P, object], ...]) -> Callable[P, object] | None:
+    """Return one call for all of ``hooks``, in order: None for none, and the hook itself where there is but one."""
+    if len(hooks) < 2:
+        return hooks[0] if hooks else None
+
+    def tell(*args: P.args, **kwargs: P.kwargs) -> None:
+        for hook in hooks:
+            hook(*args, **kwargs)
+
+    return tell
 
 
 def _overrides(listener: object, base: type, name: str) -> bool:

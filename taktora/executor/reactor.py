@@ -8,7 +8,7 @@ WaitSet reactor on Linux, a portable one elsewhere, the World in a simulated run
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, final
 
 from taktora.clock import Clock
 from taktora.transport.base import ListenerPort
@@ -16,6 +16,7 @@ from taktora.transport.base import ListenerPort
 __all__ = ["ExecutionModel", "Loop", "Occupy", "Reactor", "Request", "Wait"]
 
 
+@final
 class Wait:
     """Ask to sleep until an attachment fires, ``wake`` is called or ``deadline_ns`` (Clock.now_ns) is reached.
 
@@ -28,6 +29,7 @@ class Wait:
         self.deadline_ns = deadline_ns
 
 
+@final
 class Occupy:
     """Ask that the executor be busy until ``until_ns``; only an :class:`ExecutionModel` makes the loop yield it."""
 

@@ -10,10 +10,16 @@ This is the one file of the simulator that imports python-can for its interface.
 from __future__ import annotations
 
 import errno
+import inspect
+import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import can
 from can.broadcastmanager import (
@@ -32,6 +38,7 @@ from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanIface
 from taktora.errors import ConfigurationError, StackError
 from taktora_sim.can.backend import SimulatedCan
 from taktora_sim.can.python_can.client import RemotePort
+from taktora_sim.can.python_can.options import sort_options
 from taktora_sim.can.python_can.port import PortError, Wish
 from taktora_sim.can.python_can.runtime_folder import RuntimeFolder
 from taktora_sim.can.python_can.wire import Received
@@ -85,11 +92,11 @@ class TaktoraSimBus(can.BusABC):
         rx_queue_size: Frames kept until they are read, 1 to 1 000 000; then the newest are lost, and marked.
         acknowledge: False when the bus is made: a frame that no node acknowledges is repeated for ever, as on a wire.
             Else an invisible listener acknowledges it, as other virtual buses do.
-        **kwargs: Not used.
+        **kwargs: Not used: what other interfaces take, and what python-can's configuration says for others.
 
     Raises:
-        ValueError: a value is out of its range.
-        CanInitializationError: the bus or its node is another one than asked for, or no server can be reached.
+        CanInitializationError: an option is unknown, or a value out of its range (a ``ValueError`` too); the bus or its
+            node is another one than asked for, or no server can be reached.
     """
 
     def __init__(
@@ -111,29 +118,28 @@ class TaktoraSimBus(can.BusABC):
         acknowledge: bool | None = None,
         **kwargs: object,
     ) -> None:
+        _check_options(kwargs)
         if isinstance(timing, can.BitTimingFd):
             bitrate, data_bitrate, fd = timing.nom_bitrate, timing.data_bitrate, True
         elif timing is not None:
             bitrate = timing.bitrate
         self.channel = str(channel)
         self._world = World.current()
-        if self._world is None or self.channel not in SimulatedCan.of(self._world).buses:
-            CanIface(self.channel)  # buses of an application may have longer names
-        wish = Wish(
-            self.channel,
-            bitrate,
-            data_bitrate,
-            fd,
-            node,
-            receive_own_messages,
-            local_loopback,
-            not ignore_rx_error_frames,
-            listen_only,
-            txqueuelen,
-            rx_queue_size,
-            acknowledge,
+        self._port = _open(
+            self._world,
+            channel=self.channel,
+            bitrate=bitrate,
+            data_bitrate=data_bitrate,
+            fd=fd,
+            node=node,
+            receive_own=receive_own_messages,
+            loopback=local_loopback,
+            error_frames=not ignore_rx_error_frames,
+            listen_only=listen_only,
+            txqueuelen=txqueuelen,
+            rx_queue_size=rx_queue_size,
+            acknowledge=acknowledge,
         )
-        self._port = _open(self._world, wish)
         self._is_fd = fd
         self._can_protocol = can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20
         time = "real" if self._world is None else "virtual"
@@ -354,13 +360,52 @@ class _CyclicTask(LimitedDurationCyclicSendTaskABC, ModifiableCyclicTaskABC, Res
         return self._bus._frame_of(self.messages[index])  # noqa: SLF001 - of this file
 
 
-def _open(world: World | None, wish: Wish) -> WorldPort | RemotePort:
+class _WrongOption(can.CanInitializationError, ValueError):
+    """An option has no such name or value."""
+
+
+def _open(world: World | None, channel: str, **wish: Any) -> WorldPort | RemotePort:
     try:
-        return RemotePort(wish) if world is None else WorldPort(world, wish)
+        if world is None or channel not in SimulatedCan.of(world).buses:
+            CanIface(channel)  # buses of an application may have longer names
+        wished = Wish(channel, **wish)
+    except ConfigurationError as error:
+        raise _WrongOption(str(error)) from error
+    try:
+        return RemotePort(wished) if world is None else WorldPort(world, wished)
     except (ConfigurationError, StackError) as error:
         raise can.CanInitializationError(str(error)) from error
     except PortError as error:
         raise can.CanInitializationError(str(error), error.code) from error
+
+
+def _check_options(unknown: Collection[str]) -> None:
+    """Refuse what the program has misspelt; leave out what others need, and say so in the log."""
+    if not unknown:
+        return
+    own = set(inspect.signature(TaktoraSimBus).parameters) - {"kwargs"}
+    options = sort_options(unknown, own, _configured())
+    if options.refusal:
+        raise _WrongOption(options.refusal)
+    for warning in options.warnings:
+        _LOG.warning(warning)
+    if options.unused:
+        _LOG.debug("not used by interface taktora_sim: %s", ", ".join(options.unused))
+
+
+def _configured() -> set[str]:
+    """Return the names of all options in python-can's configuration: of each section, each context."""
+    names = set(can.rc)
+    for key in (key for key in os.environ if key.startswith("CAN_CONFIG")):
+        with suppress(ValueError, TypeError):
+            names.update(json.loads(os.environ[key]))
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    with suppress(ConfigParserError, OSError, ValueError):
+        parser.read([Path(path).expanduser() for path in can.util.CONFIG_FILES])
+    for section in parser.sections():
+        names.update(parser.options(section))
+    return names
 
 
 def _timeout_ns(timeout: float | None) -> int | None:
