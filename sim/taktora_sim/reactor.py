@@ -171,7 +171,7 @@ class SimReactor:
             )
             raise ConfigurationError(msg)
         self._sources[key] = source
-        source.set_waker(self._waker_of(key))
+        source.set_waker(self.waker(key))
 
     def detach(self, key: int) -> None:
         source = self._sources.pop(key, None)
@@ -180,7 +180,7 @@ class SimReactor:
         if key in self._fired:
             self._fired.remove(key)
 
-    def _waker_of(self, key: int) -> Callable[[], None]:
+    def waker(self, key: int) -> Callable[[], None]:
         """Return what tells that ``key`` has fired: a function of its own, which costs less to call than a partial."""
         post, resume = self._post, self._resume_bound
 
@@ -193,9 +193,6 @@ class SimReactor:
                 post(resume)
 
         return waker
-
-    def fire(self, key: int) -> None:
-        self._waker_of(key)()
 
     def wake(self) -> None:
         self._woken = True

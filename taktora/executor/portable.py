@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from taktora.clock import Clock, SystemClock
@@ -43,14 +44,17 @@ class PortableReactor:
             msg = f"trigger {key} is file descriptor {source}, which this reactor cannot wait for; use WaitSetReactor"
             raise ConfigurationError(msg)
         self._listeners[key] = source
-        source.set_waker(partial(self.fire, key))
+        source.set_waker(self.waker(key))
 
     def detach(self, key: int) -> None:
         listener = self._listeners.pop(key, None)
         if listener is not None:
             listener.set_waker(None)
 
-    def fire(self, key: int) -> None:
+    def waker(self, key: int) -> Callable[[], None]:
+        return partial(self._fire, key)
+
+    def _fire(self, key: int) -> None:
         self._queue.append(key)
         self.wake()
 

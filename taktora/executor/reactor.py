@@ -7,7 +7,7 @@ WaitSet reactor on Linux, a portable one elsewhere, the World in a simulated run
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, TypeAlias, final
 
 from taktora.clock import Clock
@@ -87,8 +87,8 @@ class Reactor(Protocol):
         """Undo ``attach``; only between waits."""
         ...
 
-    def fire(self, key: int) -> None:
-        """Report ``key`` at the end of the current or next wait; from any thread."""
+    def waker(self, key: int) -> Callable[[], None]:
+        """Return what has ``key`` reported at the end of the current or next wait when called, from any thread."""
         ...
 
     def wake(self) -> None:

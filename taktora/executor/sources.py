@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ class Sources:
             if source.listener is not None:
                 reactor.attach(key, source.listener)
             elif source.cycle is not None:
-                source.cycle.set_waker(partial(reactor.fire, key))
+                source.cycle.set_waker(reactor.waker(key))
             else:
                 reactor.attach(key, self._descriptors[key])
             self._attached.append(key)

@@ -12,6 +12,7 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -61,7 +62,7 @@ class WaitSetReactor:
     def attach(self, key: int, source: ListenerPort | int) -> None:
         if not isinstance(source, int) and source.native is None:
             self._wakers[key] = source
-            source.set_waker(partial(self.fire, key))
+            source.set_waker(self.waker(key))
             return
         try:
             guard = (
@@ -73,7 +74,7 @@ class WaitSetReactor:
         self._guards[key] = guard
         self._key_of[iox2.WaitSetAttachmentId.from_guard(guard)] = key
         if not isinstance(source, int):
-            source.set_waker(partial(self.fire, key))  # once: what the listener was told alone is in no descriptor
+            source.set_waker(self.waker(key))  # once: what the listener was told alone is in no descriptor
             source.set_waker(None)
 
     def detach(self, key: int) -> None:
@@ -85,7 +86,10 @@ class WaitSetReactor:
             self._key_of = {attachment: known for attachment, known in self._key_of.items() if known != key}
             guard.delete()
 
-    def fire(self, key: int) -> None:
+    def waker(self, key: int) -> Callable[[], None]:
+        return partial(self._fire, key)
+
+    def _fire(self, key: int) -> None:
         self._queue.append(key)
         self.wake()
 

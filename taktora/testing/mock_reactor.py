@@ -101,14 +101,17 @@ class ManualReactor:
     def attach(self, key: int, source: ListenerPort | int) -> None:
         self.attached[key] = source
         if not isinstance(source, int):
-            source.set_waker(partial(self.fire, key))
+            source.set_waker(self.waker(key))
 
     def detach(self, key: int) -> None:
         source = self.attached.pop(key, None)
         if source is not None and not isinstance(source, int):
             source.set_waker(None)
 
-    def fire(self, key: int) -> None:
+    def waker(self, key: int) -> Callable[[], None]:
+        return partial(self._fire, key)
+
+    def _fire(self, key: int) -> None:
         self._fired.append(key)
 
     def wake(self) -> None:

@@ -371,7 +371,7 @@ def test_a_key_whose_listener_turns_out_empty_runs_nothing(manual: ManualRig) ->
     source, counter = Bell("input"), Counter()
     executor = manual.builder().build()
     executor.add(item_with_triggers(lambda d: d.raw_listener(source), counter))
-    manual.reactor.at(MS, lambda: manual.reactor.fire(0))
+    manual.reactor.at(MS, lambda: manual.reactor.waker(0)())
 
     executor.run_for(2 * MS)
 

@@ -60,7 +60,7 @@ def test_a_wake_before_the_wait_and_one_from_another_thread_both_end_it(real_rig
 def test_fired_keys_come_ascending_and_once(real_rig: Rig) -> None:
     answers = list[list[int]]()
     for key in (3, 1, 3, 2):
-        real_rig.reactor.fire(key)
+        real_rig.reactor.waker(key)()
 
     real_rig.reactor.drive(_waits(answers, [lambda: None]))
 
