@@ -58,7 +58,7 @@ class BoundApp:
         self.machine = _machine(app, machine)
         self.runtime = runtime if machine is None else runtime.of_machine(self.machine.machine)
         self.bench = load_bench(bench, self.machine) if isinstance(bench, Path) else (bench or Bench())
-        self.bench_place = str(bench) if isinstance(bench, Path) else f"bench {self.bench.bench!r}"
+        self.bench_place = str(bench or "no bench file") if not isinstance(bench, Bench) else f"bench {bench.bench!r}"
         """Where the bench is written, for messages: its file, if it has one."""
         self._check_executors()
         builder = ConnectorHost.builder(self.runtime, app.name)

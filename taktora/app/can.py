@@ -54,6 +54,7 @@ def bind_can(bound: BoundApp, bus: CanBus, machine_folder: Path, bench_folder: P
         data_bitrate=spec.data_bitrate,
         simulated=backing.simulated,
         acknowledge=backing.acknowledge,
+        place=f"{bound.bench_place}: [can.{bus.name}]" if bus.name in bound.bench.can else bound.bench_place,
         replay=None if backing.replay is None else bench_folder / backing.replay,
         replay_channel=backing.replay_channel,
         dbc=dbc_path,

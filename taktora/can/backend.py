@@ -29,6 +29,7 @@ class CanRequest:
         data_bitrate: Bit/s of the data phase; None: the bus carries no CAN FD.
         simulated: The bench file says that the bus is simulated.
         acknowledge: A simulated listener acknowledges what no other node does.
+        place: Where the bench says what stands behind the bus, for messages.
         replay: Recording to put on a simulated bus.
         replay_channel: Channel of the recording to take; None takes all.
         sends: Identifiers ``(can_id, is_extended)`` that the application sends itself.
@@ -48,6 +49,7 @@ class CanRequest:
     data_bitrate: int | None = None
     simulated: bool = False
     acknowledge: bool = False
+    place: str = ""
     replay: Path | None = None
     replay_channel: str | None = None
     dbc: Path | None = None

@@ -33,7 +33,12 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
         raise ConfigurationError(f"{msg}; give a bench file with [can.{request.bus}] simulated = true")
     can = SimulatedCan.of(world)
     bus = can.open_bus(
-        request.bus, request.bitrate, request.node, data_bitrate=request.data_bitrate, acknowledge=request.acknowledge
+        request.bus,
+        request.bitrate,
+        request.node,
+        data_bitrate=request.data_bitrate,
+        acknowledge=request.acknowledge,
+        place=request.place,
     )
     world.part(CanDatabases).add(request.bus, request.signals)
     if request.replay is not None:
@@ -51,6 +56,8 @@ class SimulatedCan:
         self.buses: dict[str, SimulatedCanBus] = {}
         self.replays: dict[str, CanReplay] = {}
         self.restbuses: dict[str, RestBus] = {}
+        self._acknowledge_said: dict[str, str] = {}
+        """By bus, what the application that made it has said of it."""
         world.faults.hints.append(self._hint)
 
     @classmethod
@@ -59,7 +66,14 @@ class SimulatedCan:
         return world.part(cls)
 
     def open_bus(
-        self, name: str, bitrate: int, who: str, *, data_bitrate: int | None = None, acknowledge: bool = False
+        self,
+        name: str,
+        bitrate: int,
+        who: str,
+        *,
+        data_bitrate: int | None = None,
+        acknowledge: bool = False,
+        place: str = "no bench file",
     ) -> SimulatedCanBus:
         """Return the bus ``name``, made now if there is none.
 
@@ -69,20 +83,34 @@ class SimulatedCan:
             who: Who asks, for the message.
             data_bitrate: Bit/s of the data phase; None: no CAN FD.
             acknowledge: A listener is to acknowledge what no node does.
+            place: Where that is said, for the message.
 
         Raises:
-            ConfigurationError: the bus has another bit rate.
+            ConfigurationError: the bus has another bit rate, or another application has said otherwise of its listener.
         """
+        asked = f"acknowledge = {str(acknowledge).lower()} for App {who!r} (by {place})"
         bus = self.buses.get(name)
         if bus is None:
             bus = self.buses[name] = SimulatedCanBus(
                 self._world, name, bitrate, data_bitrate=data_bitrate, acknowledge=acknowledge
             )
+            self._acknowledge_said[name] = asked
         if (bus.bitrate, bus.data_bitrate) != (bitrate, data_bitrate):
             has, asked = _rates_text(bus.bitrate, bus.data_bitrate), _rates_text(bitrate, data_bitrate)
             msg = f"CAN bus {name!r} runs at {has} and {who!r} asks for {asked}"
             raise ConfigurationError(f"{msg}; all nodes of a bus have one bit rate")
+        self._check_acknowledge(bus, acknowledge, asked)
         return bus
+
+    def _check_acknowledge(self, bus: SimulatedCanBus, acknowledge: bool, asked: str) -> None:
+        """Refuse an application that says of ``bus`` what another one has not.
+
+        A bus that no application has made, but a python-can program or a test, is taken as it is.
+        """
+        said = self._acknowledge_said.get(bus.name)
+        if said is not None and acknowledge != bus.acknowledge:
+            msg = f"CAN bus {bus.name!r} has {said} and is to have {asked}"
+            raise ConfigurationError(f"{msg}; a bus has one listener that acknowledges or none: say the same for both")
 
     def _hint(self, path: str) -> str:
         """Say what is missing for a fault at the recording of a bus that has none."""

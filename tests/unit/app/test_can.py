@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+import can
 import pytest
 
 from taktora.app import App, Bench, CanBacking
@@ -148,3 +150,53 @@ def test_two_applications_on_one_bus_may_read_the_same_message(tmp_path: Path) -
         received = [[value.Value for value in speed.drain()] for speed in speeds]
 
     assert received == [[0.0], [0.0]]
+
+
+def _two_apps_that_say(folder: Path, first: str | None, second: str | None) -> None:
+    """Bind two applications that use one bus, each with a bench file that says this of the bus; None: with none."""
+    machine = _machine(folder, "{dbc: radar.dbc}")
+    with World(1) as world, ExitStack() as stack:
+        for name, words in (("fusion", first), ("logger", second)):
+            app = App(name, machine)
+            app.can("front").reader("Speed")
+            bench = None if words is None else folder / f"{name}.toml"
+            if bench is not None:
+                bench.write_text(f"[can.front]\nsimulated = true\n{words}\n", encoding="utf-8")
+            stack.enter_context(app.bind(world.runtime, bench=bench))
+        assert bus_of(world, "front").acknowledge is ("true" in (first or ""))
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8021")
+@pytest.mark.parametrize(("first", "second"), [("acknowledge = true", None), (None, "acknowledge = true")])
+def test_another_wish_for_the_acknowledge_of_a_bus_is_refused_with_both_places(
+    tmp_path: Path, first: str | None, second: str | None
+) -> None:
+    def said(name: str, words: str | None) -> str:
+        where = "by no bench file" if words is None else f"by {tmp_path / name}.toml: [can.front]"
+        return f"acknowledge = {'false' if words is None else 'true'} for App {name!r} ({where})"
+
+    with pytest.raises(ConfigurationError) as refused:
+        _two_apps_that_say(tmp_path, first, second)
+
+    assert str(refused.value) == (
+        f"CAN bus 'front' has {said('fusion', first)} and is to have {said('logger', second)}; a bus has one listener "
+        "that acknowledges or none: say the same for both"
+    )
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8021")
+@pytest.mark.parametrize(("first", "second"), [("acknowledge = true", "acknowledge = true"), (None, "")])
+def test_one_wish_for_the_acknowledge_of_a_bus_may_be_said_twice(
+    tmp_path: Path, first: str | None, second: str | None
+) -> None:
+    _two_apps_that_say(tmp_path, first, second)
+
+
+@pytest.mark.verifies("REQ_8203")
+def test_an_application_takes_the_bus_of_a_program_that_came_before_it_as_it_is(tmp_path: Path) -> None:
+    app = App("fusion", _machine(tmp_path, "{dbc: radar.dbc}"))
+    app.can("front").reader("Speed")
+    with World(1) as world, world.as_current(), can.Bus(interface="taktora_sim", channel="front", ignore_config=True):
+        app.bind(world.runtime).close()
+
+        assert bus_of(world, "front").acknowledge
