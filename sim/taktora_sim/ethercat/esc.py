@@ -123,10 +123,12 @@ class EscHost(Protocol):
 class FrameWork:
     """What the ESCs of a segment share: who has work to do once the frame has passed, and what is out of date."""
 
-    __slots__ = ("version", "waiting")
+    __slots__ = ("at_ns", "version", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
+        self.at_ns = 0
+        """Virtual time at which those who wait are called."""
         self.version = 0
         """Counted up whenever addresses, FMMUs, SyncManagers or interrupts have changed."""
 

@@ -16,17 +16,21 @@ from taktora_sim.ethercat.subdevice import SubDevice
 
 __all__ = ["Step", "compile_step"]
 
-Step: TypeAlias = Callable[[bytearray, int], int]
-"""Processes one datagram, whose data begins at an offset of the frame, and returns what its working counter gains."""
-_Copy: TypeAlias = Callable[[bytearray, int], object]
-_Attempt: TypeAlias = Callable[[bytearray, int], bool]
+Step: TypeAlias = Callable[[bytearray], int]
+"""Processes one datagram of a frame, and returns what its working counter gains."""
+_Copy: TypeAlias = Callable[[bytearray], object]
+_Attempt: TypeAlias = Callable[[bytearray], bool]
 
 _USER_MEMORY = 0x0F00
 
 
-def compile_step(device: SubDevice, command: int, logical: int, length: int) -> Step | None:
-    """Return what ``device`` does with the datagram; None when no active FMMU maps it."""
-    reads, writes = find_copies(device.esc.memory, device.esc.fmmus, logical, length)
+def compile_step(device: SubDevice, command: int, logical: int, length: int, at: int) -> Step | None:
+    """Return what ``device`` does with a datagram whose data begins at byte ``at`` of the frame.
+
+    None when no active FMMU maps it.
+    """
+    found = find_copies(device.esc.memory, device.esc.fmmus, logical, length)
+    reads, writes = (tuple(copy._replace(frame_bit=copy.frame_bit + 8 * at) for copy in copies) for copies in found)
     if command == Command.LWR:
         reads = ()
     if command == Command.LRD:
@@ -59,16 +63,16 @@ def _plain_step(device: SubDevice, reads: tuple[BitCopy, ...], writes: tuple[Bit
         copies.append(_note_outputs(device, completed))
     if _reads_inputs(device, reads):
         refresh = device.refresh_inputs
-        copies.append(lambda _frame, _at: refresh())
+        copies.append(lambda _frame: refresh())
     copies += [_copy_out(device.esc.memory, copy) for copy in reads]
     gain = (1 if reads else 0) + (write_gain if writes else 0)
     if _is_simple(device, reads, writes, completed):
-        return _simple_step(device, reads[0], writes[0], completed[0], gain)
+        return device.exchange_step(reads[0], writes[0], completed[0], gain)
     todo = tuple(copies)
 
-    def step(frame: bytearray, at: int) -> int:
+    def step(frame: bytearray) -> int:
         for copy in todo:
-            copy(frame, at)
+            copy(frame)
         return gain
 
     return step
@@ -83,37 +87,21 @@ def _is_simple(
     return reads[0].is_bytes and writes[0].is_bytes and _reads_inputs(device, reads)
 
 
-def _simple_step(device: SubDevice, read: BitCopy, write: BitCopy, status: int, gain: int) -> Step:
-    """Return the same as :func:`_plain_step` without a loop: it is what nearly all steps of a segment are."""
-    memory, exchanged = device.esc.memory, device.exchanged
-    (out_first, out_last), (out_start, out_stop) = write.frame_bytes, write.memory_bytes
-    (in_first, in_last), (in_start, in_stop) = read.frame_bytes, read.memory_bytes
-
-    def step(frame: bytearray, at: int) -> int:
-        memory[out_start:out_stop] = frame[at + out_first : at + out_last]
-        memory[status] = 0x01
-        exchanged()
-        frame[at + in_first : at + in_last] = memory[in_start:in_stop]
-        return gain
-
-    return step
-
-
 def _careful_step(device: SubDevice, reads: tuple[BitCopy, ...], writes: tuple[BitCopy, ...], write_gain: int) -> Step:
     ins = [_try_in(device, copy) for copy in writes]
     outs = [_try_out(device, copy) for copy in reads]
 
-    def step(frame: bytearray, at: int) -> int:
-        return _count(ins, frame, at) * write_gain + _count(outs, frame, at)
+    def step(frame: bytearray) -> int:
+        return _count(ins, frame) * write_gain + _count(outs, frame)
 
     return step
 
 
-def _count(attempts: list[_Attempt], frame: bytearray, at: int) -> int:
+def _count(attempts: list[_Attempt], frame: bytearray) -> int:
     """Make all attempts, and return 1 when one of them was permitted."""
     done = False
     for attempt in attempts:
-        done |= attempt(frame, at)
+        done |= attempt(frame)
     return int(done)
 
 
@@ -138,7 +126,7 @@ def _reads_inputs(device: SubDevice, reads: tuple[BitCopy, ...]) -> bool:
 def _note_outputs(device: SubDevice, status: list[int]) -> _Copy:
     memory, written = device.esc.memory, device.outputs_written
 
-    def note(_frame: bytearray, _at: int) -> None:
+    def note(_frame: bytearray) -> None:
         for address in status:
             memory[address] = 0x01
         written()
@@ -150,11 +138,11 @@ def _copy_in(memory: bytearray, copy: BitCopy) -> _Copy:
     first, last = copy.frame_bytes
     start, stop = copy.memory_bytes
 
-    def copy_bytes(frame: bytearray, at: int) -> None:
-        memory[start:stop] = frame[at + first : at + last]
+    def copy_bytes(frame: bytearray) -> None:
+        memory[start:stop] = frame[first:last]
 
-    def copy_bits(frame: bytearray, at: int) -> None:
-        memory[start:stop] = _merge(memory[start:stop], copy.memory_bit & 7, frame[at + first : at + last], copy)
+    def copy_bits(frame: bytearray) -> None:
+        memory[start:stop] = _merge(memory[start:stop], copy.memory_bit & 7, frame[first:last], copy)
 
     return copy_bytes if copy.is_bytes else copy_bits
 
@@ -163,12 +151,12 @@ def _copy_out(memory: bytearray, copy: BitCopy) -> _Copy:
     first, last = copy.frame_bytes
     start, stop = copy.memory_bytes
 
-    def copy_bytes(frame: bytearray, at: int) -> None:
-        frame[at + first : at + last] = memory[start:stop]
+    def copy_bytes(frame: bytearray) -> None:
+        frame[first:last] = memory[start:stop]
 
-    def copy_bits(frame: bytearray, at: int) -> None:
-        here = frame[at + first : at + last]
-        frame[at + first : at + last] = _extract(memory[start:stop], copy, here)
+    def copy_bits(frame: bytearray) -> None:
+        here = frame[first:last]
+        frame[first:last] = _extract(memory[start:stop], copy, here)
 
     return copy_bytes if copy.is_bytes else copy_bits
 
@@ -178,8 +166,8 @@ def _try_in(device: SubDevice, copy: BitCopy) -> _Attempt:
     start, stop = copy.memory_bytes
     memory = device.esc.memory
 
-    def attempt(frame: bytearray, at: int) -> bool:
-        data = _merge(memory[start:stop], copy.memory_bit & 7, frame[at + first : at + last], copy)
+    def attempt(frame: bytearray) -> bool:
+        data = _merge(memory[start:stop], copy.memory_bit & 7, frame[first:last], copy)
         return device.esc.write(start, bytes(data))
 
     return attempt
@@ -189,11 +177,11 @@ def _try_out(device: SubDevice, copy: BitCopy) -> _Attempt:
     first, last = copy.frame_bytes
     start, stop = copy.memory_bytes
 
-    def attempt(frame: bytearray, at: int) -> bool:
+    def attempt(frame: bytearray) -> bool:
         data = device.esc.read(start, stop - start)
         if data is None:
             return False
-        frame[at + first : at + last] = _extract(data, copy, frame[at + first : at + last])
+        frame[first:last] = _extract(data, copy, frame[first:last])
         return True
 
     return attempt

@@ -6,7 +6,7 @@ dictionary; the image of inputs and outputs mirrors those that are mapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,8 +53,10 @@ class ProcessData:
         self.image = b""
         self._by_object: dict[tuple[int, int], Slot] = {}
         self._plan: list[tuple[int, int, Slot, int, ObjectEntry]] = []
-        self._pieces: list[tuple[int, int, Slot, ObjectEntry]] = []
-        """First byte, end, slot and entry of each object, where all are whole bytes: quicker, and nearly always so."""
+        self._pieces: list[tuple[slice, Slot, ObjectEntry]] = []
+        """Bytes, slot and entry of each object, where all are whole bytes: quicker, and nearly always so."""
+        self._only: ObjectEntry | None = None
+        """The one object that is the whole image, if there is one."""
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -71,8 +73,12 @@ class ProcessData:
         self._plan = [self._planned(slot) for slot in slots]
         whole = all(not slot.offset % 8 and slot.bits == 8 * length for _, _, slot, length, _ in self._plan)
         self._pieces = [
-            (shift // 8, shift // 8 + length, slot, entry) for _, shift, slot, length, entry in self._plan if whole
+            (slice(shift // 8, shift // 8 + length), slot, entry)
+            for _, shift, slot, length, entry in self._plan
+            if whole
         ]
+        is_one = len(self._pieces) == 1 and slots[0].bits == offset
+        self._only = self._pieces[0][2] if is_one else None
         word = sum(self._stored(slot) << slot.offset for slot in self._by_object.values())
         self.image = word.to_bytes(self.byte_length, "little")
 
@@ -87,19 +93,24 @@ class ProcessData:
             word = int.from_bytes(self.image, "little") & ~slot.mask | (number << slot.offset & slot.mask)
             self.image = word.to_bytes(self.byte_length, "little")
 
-    def take(self, data: bytes) -> list[Slot]:
+    def take(self, data: bytes) -> Sequence[Slot]:
         """Take a whole image, store the values that changed and return their slots."""
         before = self.image
         if data == before:
-            return []
+            return ()
         if len(data) != self.byte_length:
             data = data[: self.byte_length].ljust(self.byte_length, b"\0")
+            if data == before:
+                return ()
         self.image = data
+        if self._only is not None:
+            self._only.value = data
+            return self.slots
         found: list[Slot] = []
         if self._pieces:
-            for start, stop, slot, entry in self._pieces:
-                piece = data[start:stop]
-                if piece != before[start:stop]:
+            for span, slot, entry in self._pieces:
+                piece = data[span]
+                if piece != before[span]:
                     entry.value = piece
                     found.append(slot)
             return found

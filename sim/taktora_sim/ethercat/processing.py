@@ -23,6 +23,8 @@ from taktora_sim.ethercat.subdevice import SubDevice
 __all__ = ["FrameProcessor"]
 
 _U16 = struct.Struct("<H")
+_unpack_head = DATAGRAM_HEAD.unpack_from
+_LRD, _LRW = int(Command.LRD), int(Command.LRW)
 _HEAD = 10
 _MAX_PLANS = 256
 _ERROR_COUNTER = PROCESSING_ERRORS
@@ -45,7 +47,8 @@ class FrameProcessor:
         """Active faults: added to what a SubDevice adds for a command."""
         self._circulates = circulates
         self._shared = shared
-        self._plans: dict[tuple[int, int, int], tuple[Step, ...]] = {}
+        self._plans: dict[tuple[int, int, int, int], tuple[Step, ...]] = {}
+        """Of logical datagrams: what is done, by command, address, length and place in the frame."""
         self._stations: dict[int, list[SubDevice]] = {}
         self._irq = 0
         self._version = -1
@@ -69,7 +72,7 @@ class FrameProcessor:
             if at + 12 > end:
                 self._count_error()
                 break
-            command, _index, address, flags, irq = DATAGRAM_HEAD.unpack_from(frame, at)
+            command, _index, address, flags, irq = _unpack_head(frame, at)
             length = flags & LENGTH_MASK
             stop = at + _HEAD + length
             if stop + 2 > end:
@@ -81,10 +84,20 @@ class FrameProcessor:
                 _U16.pack_into(frame, at + 6, flags | CIRCULATING)
             if self._irq:
                 _U16.pack_into(frame, at + 8, irq | self._irq)
-            gain = self._run(frame, at, command, address, length)
+            if _LRD <= command <= _LRW:
+                steps = self._plans.get((command, address, length, at))
+                if steps is None:
+                    steps = self._compile(command, address, length, at)
+                gain = 0
+                for step in steps:
+                    gain += step(frame)
+            else:
+                handler = self._by_command.get(command)
+                gain = 0 if handler is None else handler(frame, at, address, length)
             if gain:
-                _U16.pack_into(frame, stop, (frame[stop] | frame[stop + 1] << 8) + gain & 0xFFFF)
-            more = bool(flags & MORE_FOLLOWS)
+                gain += frame[stop] | frame[stop + 1] << 8
+                frame[stop], frame[stop + 1] = gain & 0xFF, gain >> 8 & 0xFF
+            more = flags & MORE_FOLLOWS
             at = stop + 2
         return True
 
@@ -92,34 +105,21 @@ class FrameProcessor:
         """Drop what was compiled: the fault that is asked for in each step has come or gone."""
         self._plans.clear()
 
-    def _run(self, frame: bytearray, at: int, command: int, address: int, length: int) -> int:
-        if Command.LRD <= command <= Command.LRW:
-            steps = self._plans.get((command, address, length))
-            if steps is None:
-                steps = self._compile(command, address, length)
-            gain = 0
-            at += _HEAD
-            for step in steps:
-                gain += step(frame, at)
-            return gain
-        handler = self._by_command.get(command)
-        return handler(frame, at, address, length) if handler is not None else 0
-
-    def _compile(self, command: int, logical: int, length: int) -> tuple[Step, ...]:
+    def _compile(self, command: int, logical: int, length: int, at: int) -> tuple[Step, ...]:
         if len(self._plans) >= _MAX_PLANS:
             self._plans.clear()
         steps = []
         for device in self.order:
-            step = compile_step(device, command, logical, length)
+            step = compile_step(device, command, logical, length, at + _HEAD)
             if step is not None:
                 steps.append(step if self.wkc_offset is None else self._with_offset(step, device, command))
-        plan = self._plans[command, logical, length] = tuple(steps)
+        plan = self._plans[command, logical, length, at] = tuple(steps)
         return plan
 
     def _with_offset(self, step: Step, device: SubDevice, command: int) -> Step:
         offset = self.wkc_offset
         assert offset is not None
-        return lambda frame, at: step(frame, at) + offset(device, command)
+        return lambda frame: step(frame) + offset(device, command)
 
     def _refresh(self) -> None:
         self._plans.clear()

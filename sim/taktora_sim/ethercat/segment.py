@@ -243,7 +243,8 @@ class SimulatedSegment:
 
     def _finish(self) -> None:
         """Let the SubDevices do what the frame has left them to do."""
-        waiting, self._shared.waiting = self._shared.waiting, []
+        shared = self._shared
+        waiting, shared.waiting, shared.at_ns = shared.waiting, [], self.world.now_ns()
         for finish in waiting:
             finish()
 

@@ -31,6 +31,7 @@ from taktora_sim.ethercat.alstate import AL_STATUS, AlMachine, AlOptions, AlStat
 from taktora_sim.ethercat.application import Application
 from taktora_sim.ethercat.eeprom import EepromInterface
 from taktora_sim.ethercat.esc import Esc, RegisterWindow
+from taktora_sim.ethercat.fmmu import BitCopy
 from taktora_sim.ethercat.syncmanager import SyncManager
 from taktora_sim.ethercat.watchdog import DIVIDER, WINDOW, SyncManagerWatchdog
 from taktora_sim.faults import Parameters
@@ -48,6 +49,8 @@ _ALIAS_WORD, _BOOT_WORD, _MAILBOX_WORD, _PROTOCOLS_WORD = 0x04, 0x14, 0x18, 0x1C
 class SubDevice:
     """A SubDevice of a simulated segment.
 
+    It has slots because it has more attributes than Python finds quickly otherwise.
+
     Args:
         world: Time, timers, faults and trace.
         path: ``ethercat/<bus>/<label>``.
@@ -55,6 +58,43 @@ class SubDevice:
         application: What stands behind the ESC.
         sii: EEPROM image.
     """
+
+    __slots__ = (
+        "_channels_new",
+        "_emulated",
+        "_feeds_watchdog",
+        "_finish_call",
+        "_has_chores",
+        "_input_view",
+        "_inputs_fresh",
+        "_is_scattered",
+        "_marked",
+        "_options",
+        "_output_view",
+        "_outputs_live",
+        "_outputs_new",
+        "_outputs_seen",
+        "_raw_inputs",
+        "_to_safe_op",
+        "_trace",
+        "_watchdog_fixed",
+        "al",
+        "application",
+        "eeprom",
+        "esc",
+        "input_filters",
+        "is_configured",
+        "is_powered",
+        "label",
+        "on_loops",
+        "output_filters",
+        "path",
+        "refusals",
+        "spec",
+        "watchdog",
+        "world",
+        "wrong_identities",
+    )
 
     def __init__(self, world: World, path: str, spec: DeviceSpec, application: Application, sii: bytes) -> None:
         self.world = world
@@ -99,6 +139,7 @@ class SubDevice:
         self._input_view: memoryview | None = None
         self._raw_inputs: bytes | None = None
         self._is_scattered = False
+        self._finish_call = self.finish  # bound once: it is handed over in every frame
         application.attach(self)
         self.power_on()
 
@@ -187,18 +228,17 @@ class SubDevice:
         if self._outputs_new:
             self._outputs_new = False
             if self._feeds_watchdog:
-                self.watchdog.trigger()
-            state = self.al.state
-            if state is _SAFE_OP:
+                self.watchdog.trigger(self.esc.shared.at_ns)
+            if self.al.state is _SAFE_OP:
                 self._outputs_seen = True
                 self.al.outputs_arrived()
-                state = self.al.state
-            data = self._output_view
-            if state is _OP and data is not None and (self._is_scattered or self.output_filters):
-                data = self._gathered_outputs(data)
-            if state is _OP and data is not None:
-                self._outputs_live = True
-                self.application.outputs(data)
+            if self.al.state is _OP:
+                data = self._output_view
+                if data is not None and (self._is_scattered or self.output_filters):
+                    data = self._gathered_outputs(data)
+                if data is not None:
+                    self._outputs_live = True
+                    self.application.outputs(data)
         if self._has_chores:
             self._has_chores = False
             self._do_chores()
@@ -256,21 +296,41 @@ class SubDevice:
         if self._input_view is not None and self.al.state >= AlState.SAFE_OP:
             self._fill_inputs(self._input_view)
 
-    def exchanged(self) -> None:
-        """Do both of the above at once: nearly every frame does, at every SubDevice."""
-        self._outputs_new = True
-        if not self._marked:
-            self._marked = True
-            self.esc.shared.waiting.append(self.finish)
-        if not self._inputs_fresh:
-            self._inputs_fresh = True
-            view = self._input_view
-            if view is None or self.al.state < _SAFE_OP:
-                return
-            if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
-                self.application.inputs(view)
-            else:
-                self._fill_inputs(view)
+    def exchange_step(self, read: BitCopy, write: BitCopy, status: int, gain: int) -> Callable[[bytearray], int]:
+        """Return what a logical datagram does here that completes the outputs and reads inputs, both in whole bytes.
+
+        Nearly every frame does so at every SubDevice; hence the three of copying, :meth:`outputs_written` and
+        :meth:`refresh_inputs` in one, with all that stays the same bound.
+
+        Args:
+            read: From the memory to the frame.
+            write: From the frame to the memory.
+            status: Address of the status byte of the output buffer.
+            gain: What the working counter gains.
+        """
+        memory, shared, al = self.esc.memory, self.esc.shared, self.al
+        frame_out, memory_out = slice(*write.frame_bytes), slice(*write.memory_bytes)
+        frame_in, memory_in = slice(*read.frame_bytes), slice(*read.memory_bytes)
+
+        def step(frame: bytearray) -> int:
+            memory[memory_out] = frame[frame_out]
+            memory[status] = 0x01
+            self._outputs_new = True
+            if not self._marked:
+                self._marked = True
+                shared.waiting.append(self._finish_call)
+            if not self._inputs_fresh:
+                self._inputs_fresh = True
+                view, state = self._input_view, al.state
+                if view is not None and (state is _OP or state is _SAFE_OP):
+                    if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
+                        self.application.inputs(view)
+                    else:
+                        self._fill_inputs(view)
+            frame[frame_in] = memory[memory_in]
+            return gain
+
+        return step
 
     # What the state machine asks.
 
@@ -310,7 +370,7 @@ class SubDevice:
         """Have :meth:`finish` called when the frame has passed."""
         if not self._marked:
             self._marked = True
-            self.esc.shared.waiting.append(self.finish)
+            self.esc.shared.waiting.append(self._finish_call)
 
     def _mark_chore(self) -> None:
         self._has_chores = True

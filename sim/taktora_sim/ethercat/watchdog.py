@@ -62,10 +62,10 @@ class SyncManagerWatchdog:
         elif self._deadline_ns is not None:
             self._start()
 
-    def trigger(self) -> None:
-        """Note a write of outputs."""
+    def trigger(self, now_ns: int) -> None:
+        """Note a write of outputs at ``now_ns``, the present virtual time."""
         if self._deadline_ns is not None:
-            self._deadline_ns = self._now_ns() + self._window_ns  # it runs, and the timer is never due later
+            self._deadline_ns = now_ns + self._window_ns  # it runs, and the timer is never due later
         elif self._window_ns:
             self._memory[STATUS] = 1
             self._start()
