@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taktora.traceability.imports import Import, find_imported, imports_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -55,17 +57,21 @@ class TestSources:
     """Hashes of tests by node id, read from source text without importing anything.
 
     The source of a test is the function itself, everything in its file that is no other test (helpers, fixtures,
-    constants) and the conftest.py files above it. Where the function is not in the file (inherited, generated), the
-    whole file counts.
+    constants), the conftest.py files above it, and the files of the project that all of these import. Where the
+    function is not in the file (inherited, generated), the whole file counts. Left out are the files of
+    `application`, which have a hash of their own, and what a pattern of `hide` matches; both relative to `root`.
     """
 
     __test__ = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, application: Iterable[str] = (), hide: Sequence[str] = ()) -> None:
         self.root = root
+        self._application = frozenset(application)
+        self._hide = hide
         self._hash = cache(self._hash_source)
         self._file = cache(self._parse)
-        self._conftests = cache(self._read_conftests)
+        self._imported = cache(self._find_imported)
+        self._around = cache(self._hash_around)
 
     def hash_of(self, node_id: str) -> str | None:
         """Return the hash of today's source of a test, or None where its file, or its function, is gone."""
@@ -81,15 +87,34 @@ class TestSources:
         if own is None and not source.may_hold(path):
             return None
         body = source.whole if own is None else source.shared + "\x00" + own
-        return _digest([body, *self._conftests(str(Path(name).parent))])
+        return _digest([body, self._around(name)])
 
     def _parse(self, name: str) -> _Source:
         return _Source(_read(self.root / name))
 
-    def _read_conftests(self, folder: str) -> tuple[str, ...]:
-        here = Path(folder)
-        files = [self.root / above / "conftest.py" for above in (here, *here.parents)]
-        return tuple(_read(file) for file in files if file.is_file())
+    def _hash_around(self, name: str) -> str:
+        """Return the hash of everything outside its file that makes the tests of a file what they are."""
+        conftests = self._conftests(name)
+        found = dict.fromkeys([name, *conftests])
+        todo = list(found)
+        while todo:
+            new = [file for file in self._imported(todo.pop()) if file not in found]
+            found.update(dict.fromkeys(new))
+            todo += new
+        del found[name]
+        return _digest(part for file in sorted(found) for part in (file, self._file(file).whole))
+
+    def _conftests(self, name: str) -> list[str]:
+        names = [(folder / "conftest.py").as_posix() for folder in Path(name).parents]
+        return [conftest for conftest in names if (self.root / conftest).is_file()]
+
+    def _find_imported(self, name: str) -> tuple[str, ...]:
+        paths = find_imported(self._file(name).imports, self.root / name, self.root)
+        names = dict.fromkeys(path.relative_to(self.root).as_posix() for path in paths)
+        return tuple(file for file in names if file not in self._application and not self._is_hidden(file))
+
+    def _is_hidden(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self._hide)
 
 
 class _Source:
@@ -101,11 +126,13 @@ class _Source:
         self.classes: dict[tuple[str, ...], bool] = {}
         self.shared = text
         self.is_parsed = False
+        self.imports: list[Import] = []
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError):
             return
         self.is_parsed = True
+        self.imports = imports_in(tree)
         self._split(tree)
 
     def may_hold(self, path: tuple[str, ...]) -> bool:

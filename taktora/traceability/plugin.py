@@ -13,16 +13,17 @@ import pytest
 from taktora.traceability.catalogue import load_catalogue
 from taktora.traceability.config import TraceConfig, load_config
 from taktora.traceability.errors import TraceError
-from taktora.traceability.hashing import TestSources
 from taktora.traceability.markers import Marked, literal_ids, resolve
 from taktora.traceability.measure import Measure
 from taktora.traceability.model import Catalogue
 from taktora.traceability.recorder import DEFAULT_WORLD, Known, Recorder, plain
 from taktora.traceability.results import Result, Run, update_results
-from taktora.traceability.runinfo import describe_run
+from taktora.traceability.runinfo import describe_run, sources_of_tests
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
+
+    from taktora.traceability.hashing import TestSources
 
 _MARKS = ("verifies", "realizes")
 _WORKER_KEY = "taktora_trace"
@@ -74,7 +75,6 @@ class TracePlugin:
         self.marked: dict[str, Marked] = {}
         self.partial: set[str] = set()
         self.received: dict[str, Known] = {}
-        self.sources = TestSources(self.root)
         self.run: Run | None = None
 
     @cached_property
@@ -84,6 +84,11 @@ class TracePlugin:
             return load_config(self.root)
         except TraceError as error:
             raise pytest.UsageError(str(error)) from error
+
+    @cached_property
+    def sources(self) -> TestSources:
+        """Return the hashes of the project's tests."""
+        return sources_of_tests(self.settings)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -12,11 +12,10 @@ from taktora.traceability.config import TraceConfig, load_config
 from taktora.traceability.confirm import load_confirmations
 from taktora.traceability.errors import ConfigError
 from taktora.traceability.formats import csv_text, json_bytes, junit_text, needs_bytes
-from taktora.traceability.hashing import TestSources
 from taktora.traceability.page import page_text
 from taktora.traceability.report import trace_data
 from taktora.traceability.results import load_results
-from taktora.traceability.runinfo import today_hash
+from taktora.traceability.runinfo import sources_of_tests, today_hash
 from taktora.traceability.verdict import Today, Trace, judge
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Project:
         """Return the verdict on the catalogue from all results as of today's sources."""
         default = self.config.at_root(self.config.results)
         paths = list(self.results) or ([default] if default.exists() else [])
-        today = Today(TestSources(self.root).hash_of, today_hash(self.config))
+        today = Today(sources_of_tests(self.config).hash_of, today_hash(self.config))
         confirmations = load_confirmations(self.config.at_root(self.config.confirmations))
         return judge(self.catalogue(), load_results(paths), today, confirmations, self.config.worlds)
 

@@ -8,7 +8,7 @@ import subprocess
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from taktora.traceability.hashing import application_hash
+from taktora.traceability.hashing import TestSources, application_hash, source_files
 from taktora.traceability.results import Run
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taktora.traceability.config import TraceConfig
 
-__all__ = ["describe_run", "today_hash"]
+__all__ = ["describe_run", "sources_of_tests", "today_hash"]
 
 
 def describe_run(config: TraceConfig) -> Run:
@@ -36,6 +36,13 @@ def describe_run(config: TraceConfig) -> Run:
 def today_hash(config: TraceConfig) -> str:
     """Return the hash of the configured application as it is now."""
     return application_hash(config.application_paths(), config.root, config.hide)
+
+
+def sources_of_tests(config: TraceConfig) -> TestSources:
+    """Return the hashes of the project's tests; what is application has a hash of its own."""
+    files = source_files(config.application_paths(), config.root, config.hide)
+    names = [file.relative_to(config.root).as_posix() for file in files if file.is_relative_to(config.root)]
+    return TestSources(config.root, names, config.hide)
 
 
 def _git(root: Path, *args: str) -> str:

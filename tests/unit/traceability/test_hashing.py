@@ -150,3 +150,69 @@ def test_the_application_changes_with_a_text_and_not_with_a_hidden_file(tmp_path
 @pytest.mark.verifies("REQ_8604")
 def test_no_configured_application_has_no_hash(tmp_path: Path) -> None:
     assert application_hash([], tmp_path) == ""
+
+
+IMPORTING = """from checks import judge
+from . import bench
+import tools.parts as parts
+
+def test_one() -> None:
+    from tests.late import LATE
+    assert judge(bench, parts, LATE)
+"""
+
+
+def project(root: Path) -> Path:
+    files = {
+        "tests/unit/__init__.py": "",
+        "tests/__init__.py": "",
+        "tests/unit/test_a.py": IMPORTING,
+        "tests/unit/bench.py": "BENCH = 1\n",
+        "tests/late.py": "LATE = 1\n",
+        "tests/conftest.py": "from tests.fixtures import rig\n",
+        "tests/fixtures.py": "rig = 1\n",
+        "tools/parts.py": "from .deeper import x\n",
+        "tools/deeper.py": "from tools import parts\nx = 1\n",
+        "checks.py": "def judge(*_): return True\n",
+        "unrelated.py": "x = 1\n",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+# What a test asserts may stand in a module that several test files share.
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    "changed",
+    ["checks.py", "tests/unit/bench.py", "tests/late.py", "tools/parts.py", "tools/deeper.py", "tests/fixtures.py"],
+)
+def test_what_a_test_or_a_conftest_imports_of_the_project_counts(tmp_path: Path, changed: str) -> None:
+    root = project(tmp_path)
+    before = TestSources(root).hash_of("tests/unit/test_a.py::test_one")
+
+    (root / changed).write_text((root / changed).read_text() + "# and more\n")
+
+    assert before != TestSources(root).hash_of("tests/unit/test_a.py::test_one")
+
+
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize("changed", ["unrelated.py", "tools/parts.py", "tools/deeper.py"])
+def test_what_it_does_not_import_and_what_is_the_application_leave_its_hash(tmp_path: Path, changed: str) -> None:
+    root, application = project(tmp_path), ["tools/parts.py"]
+    before = TestSources(root, application).hash_of("tests/unit/test_a.py::test_one")
+
+    (root / changed).write_text((root / changed).read_text() + "# and more\n")
+
+    assert before == TestSources(root, application).hash_of("tests/unit/test_a.py::test_one")
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_a_module_that_is_hidden_from_the_application_is_hidden_from_the_test(tmp_path: Path) -> None:
+    root = project(tmp_path)
+    before = TestSources(root, hide=["tools/*"]).hash_of("tests/unit/test_a.py::test_one")
+
+    (root / "tools" / "parts.py").write_text("")
+
+    assert before == TestSources(root, hide=["tools/*"]).hash_of("tests/unit/test_a.py::test_one")

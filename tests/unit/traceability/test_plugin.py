@@ -345,6 +345,22 @@ def test_the_hash_of_the_record_is_the_hash_of_the_report(project: pytest.Pytest
     assert changed.requirements["REQ_0310"]["sim"].status == "stale"
 
 
+@pytest.mark.verifies("REQ_8604")
+def test_a_changed_module_of_checks_makes_stale_beside_an_application(project: pytest.Pytester) -> None:
+    project.makepyprojecttoml('[tool.taktora.trace]\napplication = ["stop.py"]\n')
+    project.makepyfile(stop="def stop(): return 1\n", checks="def check(value): assert value == 1\n")
+    source = "from checks import check\nfrom stop import stop\n" + MARKED.format("REQ_0310").replace(
+        "pass", "check(stop())"
+    )
+    outcomes(project, source)
+    trace = Project(project.path, results=[project.path / "out.json"]).trace()
+    project.makepyfile(checks="def check(value): pass\n")
+    changed = Project(project.path, results=[project.path / "out.json"]).trace()
+
+    assert trace.requirements["REQ_0310"]["sim"].status == "passed"
+    assert changed.requirements["REQ_0310"]["sim"].why == "the test changed since it passed"
+
+
 @pytest.mark.verifies("REQ_8602")
 def test_a_setting_records_every_run_in_a_file_per_world(project: pytest.Pytester) -> None:
     project.makepyprojecttoml("[tool.taktora.trace]\nrecord = true\n")
