@@ -121,8 +121,8 @@ class TypedImage(Generic[T]):
         if len(self._runs) == 1 and not loose:
             packing, self._start, _, _ = self._runs[0]
             self._pack, self._stop = packing.pack, self._start + packing.size
-        # Reading takes all bytes between the first and the last field in one go, gaps as padding.
-        self._unpack = struct.Struct(_reading_format(aligned)).unpack_from
+        # Reading takes the whole image in one go, gaps as padding: so it also sees whether the image is there.
+        self._unpack = struct.Struct(_reading_format(aligned, self.image_bytes)).unpack_from
         self._aligned_count = len(aligned)
         self._low, self._high = _span(loose)
         self._bits = tuple(_bits(field, self._low) for field in loose)
@@ -136,8 +136,8 @@ class TypedImage(Generic[T]):
         self._order = _order([self._fields.index(field) for field in fields])
         self._build = _builder(record)
         self._values = _reader([field.name for field in self._fields])
-        self._make = None if loose else _maker(fields, self._fields, self._build)
-        """Makes the record of what ``_unpack`` gives, where no field is cut out by bits."""
+        self._read = None if loose else _whole_reader(fields, self._fields, self._unpack, self._build)
+        """Makes the record of an image, where no field is cut out by bits."""
         self._content = None if self._pack is None else _packer(self._fields, self._pack)
         """Makes the bytes of the only run of the record."""
         self._attributes: int | None = None
@@ -151,11 +151,10 @@ class TypedImage(Generic[T]):
         Raises:
             CodecError: the image is too short, or a value that the class's enumeration does not have.
         """
-        if len(image) < byte_offset + self.image_bytes:
-            raise self._too_short(image, byte_offset)
+        read = self._read
         try:
-            if self._make is not None:
-                return self._make(*self._unpack(image, byte_offset))  # type: ignore[no-any-return]
+            if read is not None:
+                return read(image, byte_offset)  # type: ignore[no-any-return]
             values = list(self._unpack(image, byte_offset))
             if self._bits:
                 number = int.from_bytes(image[byte_offset + self._low : byte_offset + self._high], "little")
@@ -168,6 +167,8 @@ class TypedImage(Generic[T]):
             for index, convert in self._in:
                 values[index] = convert(values[index])
             return self._build(*(values if self._order is None else self._order(values)))  # type: ignore[no-any-return]
+        except struct.error:
+            raise self._too_short(image, byte_offset) from None
         except ValueError as cause:
             raise CodecError(_FORMAT, f"{self.where}: {cause}") from cause
 
@@ -188,9 +189,10 @@ class TypedImage(Generic[T]):
             self._check_attributes(value)
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)
-        if self._content is not None:
+        pack = self._content
+        if pack is not None:
             try:
-                content = self._content(value)
+                content = pack(value)
             except _REFUSALS as cause:
                 raise CodecError(_FORMAT, *self._writing_fault(value, cause)) from cause
             image[byte_offset + self._start : byte_offset + self._stop] = content
@@ -296,13 +298,13 @@ def _runs(aligned: Sequence[_Field]) -> Iterable[_Run]:
             first = index + 1
 
 
-def _reading_format(aligned: Sequence[_Field]) -> str:
+def _reading_format(aligned: Sequence[_Field], image_bytes: int) -> str:
     parts, at = ["<"], 0
     for field in aligned:
         start = field.entry.bit_offset // 8
         parts.append(f"{start - at}x{field.code}" if start > at else field.code)
         at = start + field.entry.bit_length // 8
-    return "".join(parts)
+    return "".join(parts) + f"{image_bytes - at}x"
 
 
 def _span(loose: Sequence[_Field]) -> tuple[int, int]:
@@ -389,9 +391,11 @@ def _builder(record: Any) -> Callable[..., Any]:
     return lambda *values: build(values)
 
 
-def _maker(fields: Sequence[_Field], placed: Sequence[_Field], build: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what builds a record of the raw values of ``placed``: one expression, in a third of the time of a loop."""
-    names: dict[str, Any] = {"build": build}
+def _whole_reader(
+    fields: Sequence[_Field], placed: Sequence[_Field], unpack: Callable[..., Any], build: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return what builds a record of the image that begins at a byte: compiled, in a third of the time of a loop."""
+    names: dict[str, Any] = {"unpack": unpack, "build": build}
     made: dict[str, str] = {}
     for i, field in enumerate(placed):
         convert = _importer(field)
@@ -400,8 +404,9 @@ def _maker(fields: Sequence[_Field], placed: Sequence[_Field], build: Callable[.
         if _is_float(field):
             made[field.name] = f"raw{i} * factor{i} + offset{i}"
             names[f"factor{i}"], names[f"offset{i}"] = field.entry.factor, field.entry.offset
-    raws = ", ".join(f"raw{i}" for i in range(len(placed)))
-    return _compiled(f"lambda {raws}: build({', '.join(made[field.name] for field in fields)})", names)
+    raws = "".join(f"raw{i}, " for i in range(len(placed)))
+    values = ", ".join(made[field.name] for field in fields)
+    return _compiled(f"def read(image, at):\n {raws}= unpack(image, at)\n return build({values})", names)
 
 
 def _packer(placed: Sequence[_Field], pack: Callable[..., bytes]) -> Callable[[Any], bytes]:
@@ -416,12 +421,15 @@ def _packer(placed: Sequence[_Field], pack: Callable[..., bytes]) -> Callable[[A
         if _is_float(field):
             packed[i] = f"round(({each} - offset{i}) / factor{i})"
             names[f"factor{i}"], names[f"offset{i}"] = field.entry.factor, field.entry.offset
-    return _compiled(f"lambda value: pack({', '.join(packed)})", names)
+    return _compiled(f"def write(value):\n return pack({', '.join(packed)})", names)
 
 
-def _compiled(expression: str, names: dict[str, Any]) -> Callable[..., Any]:
-    """Return the function that ``expression`` says, made of names of fields and of ours alone."""
-    return eval(expression, {"__builtins__": {}, **names})  # type: ignore[no-any-return]  # noqa: S307
+def _compiled(source: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """Return the one function that ``source`` defines, made of names of fields and of ours alone."""
+    made: dict[str, Any] = {}
+    exec(source, {"__builtins__": {}, **names}, made)  # noqa: S102
+    (function,) = made.values()
+    return function  # type: ignore[no-any-return]
 
 
 def _reader(names: list[str]) -> Callable[[Any], Any]:
