@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Sequence
 
 from taktora.can.interface import CanFilter, CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanFrameKind, CanRouting
@@ -19,7 +18,7 @@ __all__ = [
     "kernel_id",
     "matches",
     "passes_filters",
-    "verdict_of",
+    "passes_word",
 ]
 
 EFF_FLAG = 0x8000_0000
@@ -75,8 +74,7 @@ def matches(routing: CanRouting, frame: CanFrame) -> bool:
 
 def kernel_id(frame: CanFrame) -> int:
     """Return the identifier word of ``struct can_frame``: the identifier with its EFF and RTR flags."""
-    can_id, _, extended, remote, _, _, _, _, _ = frame
-    return can_id | (EFF_FLAG if extended else 0) | (RTR_FLAG if remote else 0)
+    return frame.can_id | (EFF_FLAG if frame.extended else 0) | (RTR_FLAG if frame.remote else 0)
 
 
 def passes_filters(filters: Sequence[CanFilter], frame: CanFrame) -> bool:
@@ -86,15 +84,11 @@ def passes_filters(filters: Sequence[CanFilter], frame: CanFrame) -> bool:
     the EFF flag of an 11-bit id is trimmed to 11 bits and the flags; one with CAN_ERR_FLAG (``0xFFFFFFFF`` has it) is
     for error frames and passes no other.
     """
-    return _any_passes(filters, kernel_id(frame))
+    return passes_word(filters, kernel_id(frame))
 
 
-def verdict_of(filters: Sequence[CanFilter]) -> Callable[[int], bool]:
-    """Return ``passes_filters`` of one socket as a function of :func:`kernel_id`, which remembers what it has found."""
-    return lru_cache(maxsize=4096)(partial(_any_passes, tuple(filters)))
-
-
-def _any_passes(filters: Sequence[CanFilter], rx_id: int) -> bool:
+def passes_word(filters: Sequence[CanFilter], rx_id: int) -> bool:
+    """Tell the same of a frame of which only :func:`kernel_id` is at hand."""
     return any(_entry_passes(entry, rx_id) for entry in filters)
 
 

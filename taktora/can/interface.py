@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, IntFlag
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 __all__ = [
     "CanErrorClass",
@@ -18,8 +20,8 @@ __all__ = [
 
 
 # req: REQ_0642
-class CanFrame(NamedTuple):
-    """One data or remote frame, classical or CAN FD.
+class CanFrame(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One data or remote frame, classical or CAN FD; a struct, since one is made and looked at for each message.
 
     ``can_id`` is the plain identifier (11 or 29 bit); ``extended`` belongs to its identity. ``data`` has 0 to 8
     bytes, with ``fd`` one of :data:`taktora.can.dlc.FD_LENGTHS`. A remote frame has ``remote`` set, no data, and
@@ -36,6 +38,10 @@ class CanFrame(NamedTuple):
     fd: bool = False
     brs: bool = False
     esi: bool = False
+
+    def _replace(self, **changes: Any) -> CanFrame:
+        """Return this frame with some of its fields changed, as that of a NamedTuple does."""
+        return msgspec.structs.replace(self, **changes)
 
 
 class CanErrorClass(IntFlag):

@@ -27,8 +27,6 @@ _LONGEST_CLASSICAL: Final = 8
 _BRS: Final = int(CanFdFlags.BRS)
 _ESI: Final = int(CanFdFlags.ESI)
 _ALL_CLASSES: Final = 0x3FF
-# What a NamedTuple's own constructor does in the end, in half the time; for what is made once per frame.
-_new_tuple = tuple.__new__
 
 
 # req: REQ_0611, REQ_0613, REQ_0615
@@ -37,11 +35,11 @@ def pack_frame(frame: CanFrame) -> bytes:
 
     A remote frame asks for 0 to 15 by its data length code; above 8 the length is 8 and the code in ``len8_dlc``.
     """
-    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
-    word = can_id | (EFF_FLAG if extended else 0)
-    if fd:
-        return _FD.pack(word, len(data), (_BRS if brs else 0) | (_ESI if esi else 0), 0, 0, data)
-    if remote:
+    data, dlc = frame.data, frame.dlc
+    word = frame.can_id | (EFF_FLAG if frame.extended else 0)
+    if frame.fd:
+        return _FD.pack(word, len(data), (_BRS if frame.brs else 0) | (_ESI if frame.esi else 0), 0, 0, data)
+    if frame.remote:
         asked = min(dlc, _LONGEST_CLASSICAL)
         return _CLASSICAL.pack(word | RTR_FLAG, asked, 0, 0, dlc if dlc > _LONGEST_CLASSICAL else 0, b"")
     return _CLASSICAL.pack(word, len(data), 0, 0, 0, data)
@@ -60,8 +58,8 @@ def unpack_frame(raw: bytes, timestamp_ns: int = 0) -> CanFrame | CanErrorFrame:
     can_id, extended = word & 0x1FFF_FFFF, word >= EFF_FLAG
     if len(raw) == CANFD_MTU:
         brs, esi = flags & _BRS != 0, flags & _ESI != 0
-        return _new_tuple(CanFrame, (can_id, data, extended, False, 0, timestamp_ns, True, brs, esi))
+        return CanFrame(can_id, data, extended, False, 0, timestamp_ns, True, brs, esi)
     if word & RTR_FLAG:
         dlc = raw[_LEN8_DLC] or length
-        return _new_tuple(CanFrame, (can_id, b"", extended, True, dlc, timestamp_ns, False, False, False))
-    return _new_tuple(CanFrame, (can_id, data, extended, False, 0, timestamp_ns, False, False, False))
+        return CanFrame(can_id, b"", extended, True, dlc, timestamp_ns)
+    return CanFrame(can_id, data, extended, False, 0, timestamp_ns)

@@ -58,7 +58,6 @@ _EFF, _ID_MASK = 0x8000_0000, 0x1FFF_FFFF
 _AFTER_ALL = EventPriority(3)
 """Arbitration looks at the heads after everything else of its instant has queued its frames."""
 _SETTLED_AT_ONCE = 1024
-_new_tuple = tuple.__new__
 
 
 class BusFrame(NamedTuple):
@@ -77,18 +76,25 @@ class BusFrame(NamedTuple):
 class Transmission(msgspec.Struct):
     """The frame on the wire.
 
-    ``hearing`` are the nodes that were there at its start; ``deaf`` those of them that lose it, None in the ordinary
-    case that nothing but the frame happens.
+    ``frame`` is what the sender has in front as ``head``, in CAN FD maybe with another ESI bit; ``partners`` send an
+    equal frame. ``hearing`` are the nodes that were there at its start; ``deaf`` those of them that lose it, None in
+    the ordinary case that nothing but the frame happens, which then has no partners.
     """
 
     start_ns: int
+    end_ns: int
     bits: int
     frame: CanFrame
-    hidden: bool
-    senders: list[CanNode]
-    rx_id: int
+    head: Pending
+    sender: CanNode
+    partners: tuple[CanNode, ...]
     hearing: list[CanNode]
     deaf: tuple[CanNode, ...] | None
+
+    @property
+    def senders(self) -> list[CanNode]:
+        """All that send it."""
+        return [self.sender, *self.partners]
 
 
 # req: REQ_8200
@@ -142,13 +148,20 @@ class SimulatedCanBus:
         """Asked once at each start of frame, in order; the first error answered happens to the frame."""
         self.free_at_ns = 0
         """End of the intermission of what is, or was last, on the wire."""
+        self._start_ns = 0  # of the next frame, as soon as it is due
         self.is_held = False
         """Somebody holds the line dominant, or has just let it go."""
         self.hearing: list[CanNode] = []
         """Nodes whose controllers hear what is on the wire, in the order of their making."""
         self._now_ns = world.now_ns
         self._post_at = world.post_at
-        self._duration_ns = tuple(duration_ns(bits, bitrate) for bits in range(FRAME_BITS_MAX + 1))
+        # Calls that are made for each frame: a method costs as much to look up as to run.
+        self._arbitrate_call = self._arbitrate
+        self._finish_call = self._finish
+        self._spans_ns = tuple(
+            (duration_ns(max(bits - INTERMISSION_BITS, 0), bitrate), duration_ns(bits, bitrate))
+            for bits in range(FRAME_BITS_MAX + 1)
+        )
         self._nodes: list[CanNode] = []
         self._indices = count()
         self._contending: list[CanNode] = []
@@ -156,7 +169,6 @@ class SimulatedCanBus:
         self._fd_needs_care = False
         self._observers: list[Callable[[BusFrame], None]] = []
         self._load = BusLoad(load_window_ns)
-        self._note_busy = self._load.note
         self._current: Transmission | None = None
         self._stale_ends: list[int] = []
         self._confinement = Confinement(self)
@@ -273,7 +285,8 @@ class SimulatedCanBus:
     def request(self, now_ns: int) -> None:
         """Have the next start of frame decided, now or when the bus is free; called while the bus is quiet."""
         self.is_quiet = False
-        self._post_at(max(now_ns, self.free_at_ns), self._arbitrate, _AFTER_ALL)
+        self._start_ns = start_ns = max(now_ns, self.free_at_ns)
+        self._post_at(start_ns, self._arbitrate_call, _AFTER_ALL)
 
     def request_if_wanted(self, now_ns: int) -> None:
         """Do so if the bus is quiet and a node has something to send."""
@@ -357,14 +370,16 @@ class SimulatedCanBus:
         """Have a frame go its way to the end; ``counts`` are its nominal and data bits, intermission included."""
         nominal_bits, data_bits = counts
         self.free_at_ns = now_ns + self.duration_ns(nominal_bits, data_bits)
+        end_ns = now_ns + self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits)
+        sender, *partners = senders
         self._current = Transmission(
-            now_ns, nominal_bits + data_bits, frame, head.hidden, senders, head.rx_id, self.hearing, deaf
+            now_ns, end_ns, nominal_bits + data_bits, frame, head, sender, tuple(partners), self.hearing, deaf
         )
-        self._post_at(now_ns + self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits), self._finish)
+        self._post_at(end_ns, self._finish_call)
 
     def occupy(self, start_ns: int, free_at_ns: int, rx_id: int) -> None:
         """Count a destroyed frame as load."""
-        self._load.note((start_ns, free_at_ns, rx_id))
+        self._load.noted.append((start_ns, free_at_ns, rx_id))
         self._load.settle()
 
     def _open(self) -> None:
@@ -385,96 +400,119 @@ class SimulatedCanBus:
 
     # req: REQ_8200
     def _arbitrate(self) -> None:
-        best = -1
-        winners: list[CanNode] = []
+        best = 0
+        winner: CanNode | None = None
+        ties: list[CanNode] | None = None
         for node in self._contending:
             queue = node.queue
             if queue:
                 rank = queue[0].rank
-                if not winners or rank < best:
-                    best, winners = rank, [node]
+                if winner is None or rank < best:
+                    best, winner, ties = rank, node, None
                 elif rank == best:
-                    winners.append(node)
-        if not winners:
+                    ties = [*(ties or [winner]), node]
+        if winner is None:
             self.is_quiet = True
-        elif self._needs_care or self.wire_faults or len(winners) > 1:
-            self._confinement.start(winners)
+        elif ties or self._needs_care or self.wire_faults:
+            self._confinement.start(ties or [winner])
         else:
-            self._start(winners)
+            self._start(winner)
 
-    def _start(self, senders: list[CanNode]) -> None:
+    def _start(self, sender: CanNode) -> None:
         """Put a frame on the wire that nothing can happen to."""
-        now_ns, sender = self._now_ns(), senders[0]
+        now_ns = self._start_ns
         sender.on_wire = head = sender.queue[0]
         frame, bits = head.frame, head.bits
         if not bits:  # CAN FD
             if self._fd_needs_care:
-                self._confinement.start(senders)
+                self._confinement.start([sender])
             else:
                 counts = fd_frame_bits(frame.can_id, frame.data, frame.extended, frame.brs, frame.esi)
-                self.carry(now_ns, frame, head, senders, None, counts)
+                self.carry(now_ns, frame, head, [sender], None, counts)
             return
-        self.free_at_ns = now_ns + self._duration_ns[bits]
-        self._current = Transmission(now_ns, bits, frame, head.hidden, senders, head.rx_id, self.hearing, None)
-        self._post_at(now_ns + self._duration_ns[bits - INTERMISSION_BITS], self._finish)
+        length_ns, busy_ns = self._spans_ns[bits]
+        end_ns = now_ns + length_ns
+        self.free_at_ns = now_ns + busy_ns
+        self._current = Transmission(now_ns, end_ns, bits, frame, head, sender, (), self.hearing, None)
+        post_at = self._post_at
+        post_at(end_ns, self._finish_call)
 
     def _finish(self) -> None:
-        now_ns, current = self._now_ns(), self._current
-        if current is None or (self._stale_ends and now_ns in self._stale_ends):
-            self._stale_ends.remove(now_ns)  # a frame that was broken off
+        current, stale_ends = self._current, self._stale_ends
+        if current is None or (stale_ends and self._now_ns() in stale_ends):
+            stale_ends.remove(self._now_ns())  # a frame that was broken off
             return
         self._current = None
         self.is_quiet = True
-        start_ns, frame, senders, deaf = current.start_ns, current.frame, current.senders, current.deaf
-        self.frames = frames = self.frames + 1
-        self._note_busy((start_ns, self.free_at_ns, current.rx_id))
-        if frames % _SETTLED_AT_ONCE == 0:
+        self.frames += 1
+        sender, start_ns = current.sender, current.start_ns
+        noted = self._load.noted
+        noted.append((start_ns, self.free_at_ns, current.head.rx_id))
+        if len(noted) >= _SETTLED_AT_ONCE:
             self._load.settle()
-        if deaf is not None:
-            self._confinement.succeed(senders, deaf)
-        for node in senders:
-            node.complete(frame, start_ns)
+        if current.deaf is None:
+            sender.complete(current.frame, start_ns)
+        else:
+            self._complete_with_care(current, current.deaf)
         if self._observers:
-            self._tell_observers(current, now_ns)
-        self._deliver(current, now_ns)
-        for node in senders:
-            if node.room_wanted:
-                node.announce_room()
+            self._tell_observers(current)
+        self._deliver(current)
+        if sender.room_wanted or current.partners:
+            for node in current.senders:
+                if node.room_wanted:
+                    node.announce_room()
         if self.is_quiet:
             for node in self._contending:
                 if node.queue:
                     self.is_quiet = False  # request, in place: the intermission is still to come
-                    self._post_at(self.free_at_ns, self._arbitrate, _AFTER_ALL)
+                    self._start_ns = start_ns = self.free_at_ns
+                    post_at = self._post_at
+                    post_at(start_ns, self._arbitrate_call, _AFTER_ALL)
                     break
 
-    def _deliver(self, current: Transmission, now_ns: int) -> None:
+    def _complete_with_care(self, current: Transmission, deaf: tuple[CanNode, ...]) -> None:
+        self._confinement.succeed(current.senders, deaf)
+        for node in current.senders:
+            node.complete(current.frame, current.start_ns)
+
+    def _deliver(self, current: Transmission) -> None:
         """Give a frame to all other nodes that have a socket, and back to the senders' own hosts."""
-        hearing, senders, deaf, rx_id = current.hearing, current.senders, current.deaf, current.rx_id
+        hearing, sender, partners = current.hearing, current.sender, current.partners
         if hearing is not self.hearing:
             hearing = [node for node in hearing if node in self.hearing]
         stamped: CanFrame | None = None  # until somebody wants it
         for node in hearing:
             if not node.sockets:
                 continue
-            is_sender = node in senders
+            is_sender = node is sender or node in partners
             if is_sender and not node.may_loop_back():
                 continue
             if stamped is None:
-                stamped = _stamped(current.frame, now_ns)
+                stamped = _stamped(current.frame, current.end_ns)
+            head = current.head
             if is_sender:
-                node.loop_back(stamped, rx_id)
-            elif not current.hidden and not (deaf and node in deaf):
-                node.receive(stamped, rx_id)
+                node.loop_back(stamped, head.rx_id)
+            elif not head.hidden and not (current.deaf and node in current.deaf):
+                node.receive(stamped, head.rx_id)
 
-    def _tell_observers(self, current: Transmission, now_ns: int) -> None:
+    def _tell_observers(self, current: Transmission) -> None:
         """Show a completed frame to whoever observes the bus."""
-        sender, frame = current.senders[0].name, _stamped(current.frame, now_ns)
-        seen = BusFrame(current.start_ns, now_ns, current.bits, sender, frame)
+        end_ns = current.end_ns
+        seen = BusFrame(current.start_ns, end_ns, current.bits, current.sender.name, _stamped(current.frame, end_ns))
         for observer in self._observers:
             observer(seen)
 
 
 def _stamped(frame: CanFrame, now_ns: int) -> CanFrame:
     """Return ``frame`` as it is received at ``now_ns``."""
-    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
-    return _new_tuple(CanFrame, (can_id, data, extended, remote, dlc, now_ns, fd, brs, esi))
+    return CanFrame(  # msgspec.structs.replace takes four times as long
+        frame.can_id,
+        frame.data,
+        frame.extended,
+        frame.remote,
+        frame.dlc,
+        now_ns,
+        frame.fd,
+        frame.brs,
+        frame.esi,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import TypeAlias
 
 from taktora.can.filter import kernel_id
 from taktora.can.interface import CanFrame
@@ -11,11 +12,20 @@ from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora_sim.can.socket import FD_WORD
 from taktora_sim.can.timing import arbitration_key, frame_bits
 
-__all__ = ["coded"]
+__all__ = ["Coded", "coded"]
+
+Coded: TypeAlias = tuple[int, int, int, bytes]
+"""All that a frame is: rank, identifier word, bits on the wire (0 for CAN FD), and what the trace says."""
 
 _pack_head = struct.Struct("<IB").pack
 _FD_MARK = 0x80
 _BRS, _ESI = 0x01, 0x02
+_IDENTIFIERS_KEPT, _CONTENTS_KEPT = 1024, 256
+
+# Data frames by identifier, then by their data: a tenth of what a cache by the whole frame would cost at each hit.
+_Known: TypeAlias = dict[int, dict[bytes, Coded]]
+_standard: _Known = {}
+_extended: _Known = {}
 
 
 @lru_cache(maxsize=4096)
@@ -34,9 +44,8 @@ def _ranked(can_id: int, extended: bool, remote: bool, fd: bool) -> tuple[int, i
     return arbitration_key(can_id, extended, remote), kernel_id(frame) | (FD_WORD if fd else 0)
 
 
-@lru_cache(maxsize=4096)
-def coded(frame: CanFrame) -> tuple[int, int, int, bytes]:
-    """Return all that a frame is: rank, identifier word, bits on the wire (0 for CAN FD), and what the trace says.
+def coded(frame: CanFrame) -> Coded:
+    """Return all that a frame is.
 
     The trace holds the identifier word (u32 little-endian), length or remote DLC (u8) and the data; of a CAN FD frame
     the length has 0x80 added, and a byte of flags follows it (BRS 1, ESI 2).
@@ -44,11 +53,37 @@ def coded(frame: CanFrame) -> tuple[int, int, int, bytes]:
     Raises:
         ValueError: no frame of its format has the identifier.
     """
-    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+    if frame.fd or frame.remote:
+        return _code_rarer(frame)
+    known = _extended if frame.extended else _standard
+    contents = known.get(frame.can_id)
+    found = None if contents is None else contents.get(frame.data)
+    return _remember(frame, known) if found is None else found
+
+
+def _remember(frame: CanFrame, known: _Known) -> Coded:
+    made = _code(frame)
+    if frame.can_id not in known:
+        if len(known) >= _IDENTIFIERS_KEPT:
+            known.clear()
+        known[frame.can_id] = {}
+    contents = known[frame.can_id]
+    if len(contents) >= _CONTENTS_KEPT:
+        contents.clear()
+    contents[frame.data] = made
+    return made
+
+
+def _code(frame: CanFrame) -> Coded:
+    can_id, data, extended, remote = frame.can_id, frame.data, frame.extended, frame.remote
+    fd = frame.fd
     rank, rx_id = _ranked(can_id, extended, remote, fd)
     if fd:
-        flags = (_BRS if brs else 0) | (_ESI if esi else 0)
+        flags = (_BRS if frame.brs else 0) | (_ESI if frame.esi else 0)
         return rank, rx_id, 0, _pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data
-    length = dlc if remote else len(data)
-    bits = frame_bits(can_id, data, extended, remote, dlc if remote else 0)
+    length = frame.dlc if remote else len(data)
+    bits = frame_bits.__wrapped__(can_id, data, extended, remote, frame.dlc if remote else 0)
     return rank, rx_id, bits, _pack_head(rx_id, length) + data
+
+
+_code_rarer = lru_cache(maxsize=4096)(_code)

@@ -22,9 +22,8 @@ class BusLoad:
         self.window_ns = window_ns
         self._busy_ns = 0
         self._peak_ns = 0
-        self._noted: list[tuple[int, int, int]] = []
-        self.note = self._noted.append
-        """Note a span: its start, its end, the identifier word that took it; spans come in order, without overlap."""
+        self.noted: list[tuple[int, int, int]] = []
+        """Where spans are noted: start, end, the identifier word that took it; they come in order, without overlap."""
         self._spans: deque[tuple[int, int, int]] = deque()
         self._within_ns = 0
 
@@ -58,11 +57,13 @@ class BusLoad:
     def settle(self) -> None:
         """Bring the sums up to date; whoever notes spans calls it now and then, so that they do not pile up."""
         spans, window_ns, within_ns, peak_ns = self._spans, self.window_ns, self._within_ns, self._peak_ns
-        for span in self._noted:
+        busy_ns = 0
+        for span in self.noted:
             start_ns, end_ns, _ = span
             spans.append(span)
-            within_ns += end_ns - start_ns
-            self._busy_ns += end_ns - start_ns
+            took_ns = end_ns - start_ns
+            within_ns += took_ns
+            busy_ns += took_ns
             since_ns = end_ns - window_ns
             oldest_ns, until_ns, _ = spans[0]
             while until_ns <= since_ns:
@@ -74,4 +75,5 @@ class BusLoad:
             if inside_ns > peak_ns:
                 peak_ns = inside_ns
         self._within_ns, self._peak_ns = within_ns, peak_ns
-        self._noted.clear()
+        self._busy_ns += busy_ns
+        self.noted.clear()

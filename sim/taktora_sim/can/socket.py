@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from taktora.can.filter import ACCEPT_ALL, FILTERS_MAX, verdict_of
+from taktora.can.filter import ACCEPT_ALL, FILTERS_MAX, passes_word
 from taktora.can.health import state_after
 from taktora.can.interface import (
     CanErrorClass,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FD_WORD", "SimulatedCanInterface"]
 
+_ACTIVE = CanIfaceState.ACTIVE
+_VERDICTS_KEPT = 4096
 FD_WORD = 1 << 32
 """Added to the identifier word of a CAN FD frame: no filter sees it, and a classical socket passes none that has it."""
 
@@ -67,7 +69,8 @@ class SimulatedCanInterface:
         self._name = name
         self._state = CanIfaceState.CLOSED
         self._listener: CanInterfaceListener | None = None
-        self._passes = self._verdict(ACCEPT_ALL)
+        self._filters: Sequence[CanFilter] = ACCEPT_ALL
+        self._verdicts: dict[int, bool] = {}
         self._take: Callable[[CanFrame], None] = _discard
         self._buffer: deque[CanFrame | CanErrorFrame] | None = None
         self._untold = 0
@@ -92,13 +95,13 @@ class SimulatedCanInterface:
         if not self.node.is_up:
             raise StackError(f"CAN interface {self._name!r}: interface is down (ENETDOWN); bring it up and open again")
         self._listener = listener
-        self._passes = self._verdict(ACCEPT_ALL)
+        self._filter(ACCEPT_ALL)
         self._take = listener.on_frame
         self._state = CanIfaceState.BUS_OFF if self.node.is_bus_off_host else CanIfaceState.ACTIVE
         self.node.attach(self)
 
     def send(self, frame: CanFrame) -> None:
-        if self._state is not CanIfaceState.ACTIVE:
+        if self._state is not _ACTIVE:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before sending")
         try:
             self.node.transmit(frame, self)
@@ -111,7 +114,7 @@ class SimulatedCanInterface:
             return  # there is no socket; the next one starts with the kernel's accept-all
         if len(filters) > FILTERS_MAX:
             raise StackError(f"CAN interface {self._name!r}: {len(filters)} filters (EINVAL); give up to {FILTERS_MAX}")
-        self._passes = self._verdict(filters)
+        self._filter(filters)
 
     def on_transmit_ready(self, callback: Callable[[], None] | None) -> None:
         self._on_room = callback
@@ -162,8 +165,10 @@ class SimulatedCanInterface:
 
     def deliver(self, frame: CanFrame, rx_id: int) -> None:
         """Hand over one frame if the filters pass its identifier word; called by the node."""
-        if self._passes(rx_id):
-            self._take(frame)
+        passes = self._verdicts.get(rx_id)
+        if passes or (passes is None and self._passes(rx_id)):
+            take = self._take
+            take(frame)
 
     def deliver_own_host(self, frame: CanFrame, rx_id: int) -> None:
         """Hand over one frame that a socket of this host has sent, likewise."""
@@ -221,9 +226,17 @@ class SimulatedCanInterface:
     def _is_read_by(self, listener: CanInterfaceListener) -> bool:
         return self._listener is listener and self._buffer is None
 
-    def _verdict(self, filters: Sequence[CanFilter]) -> Callable[[int], bool]:
-        verdict = verdict_of(filters)
-        return verdict if self.fd else lambda rx_id: rx_id < FD_WORD and verdict(rx_id)
+    def _filter(self, filters: Sequence[CanFilter]) -> None:
+        self._filters = tuple(filters)
+        self._verdicts = {}
+
+    def _passes(self, rx_id: int) -> bool:
+        """Find out whether the filters pass an identifier word, and remember it."""
+        verdicts = self._verdicts
+        if len(verdicts) >= _VERDICTS_KEPT:
+            verdicts.clear()
+        passes = verdicts[rx_id] = (self.fd or rx_id < FD_WORD) and passes_word(self._filters, rx_id)
+        return passes
 
     def _tell_error(self, listener: CanInterfaceListener, frame: CanErrorFrame) -> None:
         self._state = state_after(self._state, frame.classes)

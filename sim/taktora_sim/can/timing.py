@@ -258,14 +258,14 @@ def _fd_check(stuffed: str, inserted: int, crc_bits: int) -> tuple[str, dict[str
 
 def _dynamic_part(frame: CanFrame) -> tuple[str, _Fields]:
     """Return the bits that get dynamic stuff bits, without them, and the fields they form."""
-    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
+    can_id, data, extended = frame.can_id, frame.data, frame.extended
     fields: _Fields = _EXTENDED_FIELDS if extended else _BASE_FIELDS
     content = ("data", 8 * len(data))
-    if fd:
-        bits = _spell(*_fd_header(can_id, extended, brs)) + _spell(esi << 4 | code_of(len(data)), 5)
+    if frame.fd:
+        bits = _spell(*_fd_header(can_id, extended, frame.brs)) + _spell(frame.esi << 4 | code_of(len(data)), 5)
         bits += _spell(int.from_bytes(data, "big"), 8 * len(data))
         return bits, (*fields, ("fdf", 1), ("res", 1), ("brs", 1), ("esi", 1), ("dlc", 4), content)
-    bits = _spell(*stuffed_region(can_id, data, extended=extended, remote=remote, dlc=dlc))
+    bits = _spell(*stuffed_region(can_id, data, extended=extended, remote=frame.remote, dlc=frame.dlc))
     reserved = (("r1", 1), ("r0", 1)) if extended else (("r0", 1),)
     return bits, (*fields, *reserved, ("dlc", 4), content, ("crc", 15))
 

@@ -42,10 +42,9 @@ _FRAMES = 10_000
 
 
 def _lengths(frame: CanFrame) -> tuple[int, int]:
-    can_id, data, extended, remote, dlc, _, fd, brs, esi = frame
-    return (
-        fd_frame_bits(can_id, data, extended, brs, esi) if fd else (frame_bits(can_id, data, extended, remote, dlc), 0)
-    )
+    if frame.fd:
+        return fd_frame_bits(frame.can_id, frame.data, frame.extended, frame.brs, frame.esi)
+    return frame_bits(frame.can_id, frame.data, frame.extended, frame.remote, frame.dlc), 0
 
 
 @pytest.mark.verifies("REQ_8200")
