@@ -5,7 +5,7 @@ from __future__ import annotations
 from taktora.app.app import App, CanBus, Context
 from taktora.app.bench import Bench, CanBacking, EthercatBacking, ExecutorThread, load_bench
 from taktora.app.bound import BoundApp
-from taktora.app.ethercat import BusCycle, Device, EthercatBus, SliceWriter
+from taktora.app.ethercat import BusCycle, Device, Emergencies, EthercatBus, SliceWriter
 from taktora.app.handles import Channel, Reader, Signal, Writer
 from taktora.app.machine import CanBusSpec, Machine, load_machine
 
@@ -20,6 +20,7 @@ __all__ = [
     "Channel",
     "Context",
     "Device",
+    "Emergencies",
     "EthercatBacking",
     "EthercatBus",
     "ExecutorThread",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from taktora.app.bus import Bus
-from taktora.app.ethercat import BusCycle, EthercatBus
-from taktora.app.handles import Channel, Reader, Signal, Writer
+from taktora.app.ethercat import BusCycle, Device, Emergencies, EthercatBus
+from taktora.app.handles import Channel, Handle, Reader, Signal, Writer
 from taktora.app.needs import require_extras
 from taktora.codec import JsonCodec
 from taktora.errors import ConfigurationError
@@ -96,7 +96,7 @@ class Declaration:
     task_id: str
     reason: Reason
     executor: str
-    reader: Reader[Any] | None = None
+    source: Reader[Any] | Emergencies | None = None
     period_ns: int = 0
     budget_ns: int | None = None
     bus: str | None = None
@@ -254,9 +254,15 @@ class App:
             raise ConfigurationError(msg)
         return lambda item: self._declare(item, "cyclic", executor, None, period_ns, budget_ns)
 
-    def on(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
-        """Declare an item that runs when something arrives at ``reader``; let it drain the reader."""
-        return lambda item: self._declare(item, "message", executor, reader)
+    def on(self, source: Reader[Any] | Emergencies, *, executor: str = "main") -> Callable[[Item], Item]:
+        """Declare an item that runs when something arrives at ``source``; let it drain that.
+
+        Args:
+            source: A reader, a channel, or ``axis.emergencies`` of an EtherCAT device.
+            executor: Executor it runs on.
+        """
+        self._check_source(source)
+        return lambda item: self._declare(item, "message", executor, source)
 
     def on_lost(self, reader: Reader[Any], *, executor: str = "main") -> Callable[[Item], Item]:
         """Declare an item that runs once when nothing has arrived for the reader's ``max_age_ms``."""
@@ -333,7 +339,7 @@ class App:
         item: Item,
         reason: Reason,
         executor: str,
-        reader: Reader[Any] | None,
+        source: Reader[Any] | Emergencies | None,
         period_ns: int = 0,
         budget_ns: int | None = None,
         bus: str | None = None,
@@ -345,9 +351,38 @@ class App:
             raise ConfigurationError(msg)
         if bus is not None:
             self._check_executor(bus, task_id, executor)
-        declared = Declaration(item, task_id, reason, executor, reader, period_ns, budget_ns, bus, watched)
+        declared = Declaration(item, task_id, reason, executor, source, period_ns, budget_ns, bus, watched)
         self.declarations.append(declared)
         return item
+
+    # req: REQ_8510
+    def _check_source(self, given: object) -> None:
+        """Refuse what nothing arrives at, and a handle of another App."""
+        if isinstance(given, Reader | Emergencies) and given in self._sources():
+            return
+        msg = f"App {self.name!r}: on() is given"
+        if isinstance(given, Reader | Emergencies):
+            msg = f"{msg} {given.name!r}, which is of another App; use a handle of its own"
+        elif isinstance(given, BusCycle):
+            msg = f"{msg} cycle of {given.bus!r}; an item runs on it by @app.cyclic(on=axis.cycle)"
+        elif isinstance(given, Device):
+            name = f"{given.bus}.{given.label}"
+            msg = f"{msg} device {name!r}; use @app.cyclic(on=axis.cycle), or @app.on(axis.emergencies)"
+        elif isinstance(given, Bus):
+            msg = f"{msg} bus {given.name!r}; give one of its readers, or use @app.on_health(bus)"
+        elif isinstance(given, Handle | Signal):
+            msg = f"{msg} {given.name!r}, at which nothing arrives: a {type(given).__name__}"
+        else:
+            msg = f"{msg} {given!r}, at which nothing arrives: write @app.on(reader), with the reader"
+        raise ConfigurationError(msg)
+
+    def _sources(self) -> Iterator[Reader[Any] | Emergencies]:
+        """Yield all of this App that something can arrive at."""
+        yield from (channel for channel, _codec in self.channels.values())
+        yield from (reader for bus in self.buses.values() for reader, _message in bus.readers)
+        for segment in self.segments.values():
+            yield from segment.readers.values()
+            yield from (device.emergencies for device in segment.devices.values())
 
     def _bus_of(self, cycle: object) -> str:
         if not isinstance(cycle, BusCycle):
@@ -373,8 +408,8 @@ def _path(given: str | T) -> Path | T:
     return Path(given) if isinstance(given, str) else given
 
 
-def _aged(reader: Reader[Any]) -> Reader[Any]:
-    if reader.max_age_ns is None:
-        msg = f"{reader.name}: on_lost and on_found need a reader with max_age_ms"
+def _aged(reader: object) -> Reader[Any]:
+    if not isinstance(reader, Reader) or reader.max_age_ns is None:
+        msg = f"{getattr(reader, 'name', reader)}: on_lost and on_found need a reader with max_age_ms"
         raise ConfigurationError(msg)
     return reader

@@ -28,6 +28,7 @@ from taktora.executor import (
     ThreadAttributes,
     TriggerDeclarer,
 )
+from taktora.places import declared_at
 from taktora.transport.base import ListenerPort, event_service_name
 
 if TYPE_CHECKING:
@@ -261,10 +262,10 @@ class BoundApp:
 
     def _item(self, declaration: Declaration) -> ExecutableItem:
         if declaration.reason in ("lost", "found"):
-            assert declaration.reader is not None
-            listener = self.runtime.transport.listener(event_service_name(declaration.reader.port.service))
+            assert isinstance(declaration.source, Reader)
+            listener = self.runtime.transport.listener(event_service_name(declaration.source.port.service))
             self._listeners.append(listener)
-            return _FreshnessItem(self.app, declaration, declaration.reader, listener)
+            return _FreshnessItem(self.app, declaration, declaration.source, listener)
         if declaration.watched is not None:
             assert declaration.watched.connector is not None
             return _HealthItem(self.app, declaration, declaration.watched.connector.subscribe_health())
@@ -318,8 +319,9 @@ class _AppItem(ExecutableItem):
             if self._head is not None:
                 declare_cycle(declarer, *self._head)
             return
-        if declaration.reader is not None:
-            declarer.subscriber(declaration.reader.port)
+        if declaration.source is not None:
+            with declared_at(declaration.source.declared_at):
+                declarer.subscriber(declaration.source.port)
         else:
             declarer.interval(declaration.period_ns)
         if declaration.budget_ns is not None:

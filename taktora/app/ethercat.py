@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from taktora.app.bus import Bus
-from taktora.app.handles import Reader, Writer
+from taktora.app.handles import Handle, Reader, Writer
 from taktora.errors import CodecError, ConfigurationError
 from taktora.ethercat.image import Validity
 from taktora.ethercat.image_channel import DEAD_TIME_CYCLES
 from taktora.places import here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from taktora.connector import SendOutcome
     from taktora.connector.feed import Subscription
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taktora.ethercat.telemetry import BusCycleSnapshot, CycleObserver
     from taktora.ethercat.typed import TypedImage
 
-__all__ = ["BusCycle", "Device", "EthercatBus", "SliceWriter"]
+__all__ = ["BusCycle", "Device", "Emergencies", "EthercatBus", "SliceWriter"]
 
 I = TypeVar("I")  # noqa: E741 - inputs
 O = TypeVar("O")  # noqa: E741 - outputs
@@ -56,6 +56,49 @@ class BusCycle:
 
 
 # req: REQ_8151
+class Emergencies(Handle["Subscription[Emergency]"]):
+    """The CoE emergencies of one device since the App was bound, in order; ``@app.on(axis.emergencies)`` runs at them.
+
+    The latest 64 are kept. All items share one stream.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._is_elsewhere = False
+
+    def attach(self, port: Subscription[Emergency] | None) -> None:
+        """Give the stream; called when the App is bound, with None where another process receives emergencies."""
+        self._port, self._is_elsewhere = port, port is None
+
+    def detach(self) -> None:
+        """Take the stream away; called when the binding is closed."""
+        self._port, self._is_elsewhere = None, False
+
+    def drain(self) -> Iterator[Emergency]:
+        """Yield those not taken yet.
+
+        Raises:
+            ConfigurationError: the App is not bound, or the gateway runs in a process of its own.
+        """
+        return self.port.drain()
+
+    @property
+    def dropped(self) -> int:
+        """Number of those lost before anybody took them."""
+        return self.port.dropped
+
+    @property
+    def port(self) -> Subscription[Emergency]:
+        """The stream behind this handle."""
+        if self._is_elsewhere:
+            raise ConfigurationError(
+                f"{self.name}: emergencies are received in its gateway's process, which tells of them; run the "
+                "gateway in-process to have them here"
+            )
+        return super().port
+
+
+# req: REQ_8151
 class Device(Generic[I, O]):
     """One SubDevice as the application sees it: an input image and an output image, each of one bus cycle.
 
@@ -75,9 +118,9 @@ class Device(Generic[I, O]):
         """What an item runs on to get inputs and to set outputs."""
         self.declared_at = here()
         """Where the application has declared it, as ``app.py:12``; empty if nobody knows."""
+        self._emergencies = Emergencies(self._name)
         self._port: ImagePort | None = None
         self._position = 0
-        self._emergencies: Subscription[Emergency] | None = None
         self._decode: Callable[[bytes, int], I] = self._refuse_inputs
         self._encode_into: Callable[[O, bytearray, int], None] | None = None
         self._inputs_at = self._outputs_at = 0
@@ -96,7 +139,7 @@ class Device(Generic[I, O]):
         emergencies: Subscription[Emergency] | None = None,
     ) -> None:
         """Give the device its images; called when the App is bound. ``first`` are the outputs to begin with."""
-        self._emergencies = emergencies
+        self._emergencies.attach(emergencies)
         self._port, self._position, self._outputs = port, position, first
         self._decode = self._refuse_inputs if inputs is None else inputs.decode
         self._encode_into = None if outputs is None else outputs.encode_into
@@ -116,7 +159,8 @@ class Device(Generic[I, O]):
 
     def detach(self) -> None:
         """Take the image away; called when the binding is closed."""
-        self._port = self._emergencies = None
+        self._port = None
+        self._emergencies.detach()
 
     @property
     def inputs(self) -> I:
@@ -173,20 +217,8 @@ class Device(Generic[I, O]):
         return self.port.cycle_index
 
     @property
-    def emergencies(self) -> Subscription[Emergency]:
-        """The CoE emergencies of this device since the App was bound: ``drain()`` yields those not taken yet.
-
-        The latest 64 are kept; ``dropped`` counts those lost before anybody took them. All items share one stream.
-
-        Raises:
-            ConfigurationError: the App is not bound, or the gateway runs in a process of its own.
-        """
-        if self._emergencies is None:
-            _ = self.port
-            raise ConfigurationError(
-                f"{self._name}: emergencies are received in its gateway's process, which tells of them; run the "
-                "gateway in-process to have them here"
-            )
+    def emergencies(self) -> Emergencies:
+        """The CoE emergencies of this device."""
         return self._emergencies
 
     @property

@@ -13,12 +13,12 @@ from taktora.places import here
 if TYPE_CHECKING:
     from taktora.recording import Recorder
 
-__all__ = ["Channel", "Reader", "Signal", "Writer"]
+__all__ = ["Channel", "Handle", "Reader", "Signal", "Writer"]
 
 T = TypeVar("T")
 
 
-class _Handle(Generic[T]):
+class Handle(Generic[T]):
     """A named end that has a port only while its App is bound."""
 
     def __init__(self, name: str) -> None:
@@ -40,7 +40,7 @@ class _Handle(Generic[T]):
         return self._port
 
 
-class Reader(_Handle[ChannelReader[T, Codec]]):
+class Reader(Handle[ChannelReader[T, Codec]]):
     """Receives the values of one message or channel.
 
     Args:
@@ -115,7 +115,7 @@ class Reader(_Handle[ChannelReader[T, Codec]]):
             self._recorder.event(f"{self.name}: cannot decode, counted from now on: {error}", "warning")
 
 
-class Writer(_Handle[ChannelWriter[T, Codec]]):
+class Writer(Handle[ChannelWriter[T, Codec]]):
     """Sends the values of one message or channel."""
 
     def __init__(self, name: str) -> None:

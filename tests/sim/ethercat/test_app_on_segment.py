@@ -64,6 +64,26 @@ def test_the_answer_to_cycle_k_is_on_the_device_with_cycle_k_plus_1() -> None:
     assert [target for _, target in seen] == [index - dead_time + 1 for index, _ in seen]
 
 
+@pytest.mark.verifies("REQ_8151")
+def test_an_item_runs_at_the_emergency_of_a_device() -> None:
+    follower, seen = Follower(), list[tuple[int, int]]()
+
+    @follower.app.on(follower.axis.emergencies)
+    def alarm(ctx: Context) -> None:
+        seen.extend((ctx.now_ns, each.error_code) for each in follower.axis.emergencies.drain())
+
+    plan = FaultPlan.of(
+        FaultEntry(target="ethercat/cell/axis", kind="send-emergency", at_ns=1_000 * MS, parameters={"code": 0x8611})
+    )
+    with World(1, plan=plan) as world, follower.app.bind(world.runtime, machine=MACHINE) as bound:
+        bound.start()
+        world.run_for(2_000 * MS)
+
+    [(at_ns, code)] = seen
+    assert code == 0x8611
+    assert 1_000 * MS <= at_ns < 2_000 * MS
+
+
 @pytest.mark.verifies("REQ_8150")
 @pytest.mark.parametrize("kind", ["kill", "stop", "hang"])
 def test_outputs_are_safe_within_half_of_the_fault_tolerant_time(kind: str) -> None:
