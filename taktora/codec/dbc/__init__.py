@@ -6,7 +6,10 @@ module      what is in it
 `loading`   reads the file with cantools, and refuses bad ones by line
 `model`     what the file says: messages, signals, their classes
 `classes`   whether and how a class holds the signals of a message
-`binding`   the compiled way between a class and a message
+`layout`    which bytes of a message ``struct`` takes together
+`encoding`  functions compiled for a class: values to bytes
+`decoding`  functions compiled for a class: bytes to values
+`exact`     the same for every message, slower, with all texts
 `codec`     :class:`DbcCodec`, the codec itself
 ==========  ==========================================================
 """

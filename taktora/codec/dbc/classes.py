@@ -6,18 +6,44 @@ import dataclasses
 import enum
 import inspect
 import typing
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from taktora.codec.dbc.model import DbcMessage, DbcSignal
 from taktora.errors import ConfigurationError
 
-__all__ = ["check_names", "converter", "field_names", "maker"]
+__all__ = ["Fields", "fields_of"]
 
 
-def field_names(cls: type[Any]) -> list[str]:
+class Fields(NamedTuple):
+    """A class that holds the signals of a message."""
+
+    cls: type[Any]
+    names: tuple[str, ...]
+    """Its fields in order, one a signal."""
+    converters: Mapping[str, Callable[[float], Any] | None]
+    """By field: what a physical value goes through, None for nothing."""
+    make: Callable[..., Any]
+    """Builds a value from the values of all fields in order."""
+
+
+def fields_of(message: DbcMessage, cls: type[Any]) -> Fields:
+    """Return how ``cls`` holds the signals of ``message``.
+
+    Raises:
+        ConfigurationError: it does not; all fields are listed that are unknown or missing, or the one whose annotation
+            cannot hold its signal.
+    """
+    names = _field_names(cls)
+    _check_names(message, cls, names)
+    hints = typing.get_type_hints(cls)
+    converters = {signal.field: _converter(message, signal, cls, hints[signal.field]) for signal in message.signals}
+    return Fields(cls, tuple(names), converters, _maker(cls, names))
+
+
+def _field_names(cls: type[Any]) -> list[str]:
     if dataclasses.is_dataclass(cls):
         return [field.name for field in dataclasses.fields(cls) if field.init]
     if issubclass(cls, msgspec.Struct):
@@ -27,7 +53,7 @@ def field_names(cls: type[Any]) -> list[str]:
     )
 
 
-def check_names(message: DbcMessage, cls: type[Any], names: Sequence[str]) -> None:
+def _check_names(message: DbcMessage, cls: type[Any], names: Sequence[str]) -> None:
     expected = [signal.field for signal in message.signals]
     faults = []
     if unknown := [name for name in names if name not in expected]:
@@ -40,7 +66,7 @@ def check_names(message: DbcMessage, cls: type[Any], names: Sequence[str]) -> No
         )
 
 
-def converter(message: DbcMessage, signal: DbcSignal, cls: type[Any], hint: Any) -> Callable[[float], Any] | None:
+def _converter(message: DbcMessage, signal: DbcSignal, cls: type[Any], hint: Any) -> Callable[[float], Any] | None:
     members = [member for member in typing.get_args(hint) if member is not type(None)] or [hint]
     kind = members[0]
     is_optional = type(None) in typing.get_args(hint)
@@ -64,7 +90,7 @@ def _refuse_hint(message: DbcMessage, signal: DbcSignal, cls: type[Any], hint: A
     )
 
 
-def maker(cls: type[Any], names: Sequence[str]) -> Callable[..., Any]:
+def _maker(cls: type[Any], names: Sequence[str]) -> Callable[..., Any]:
     """Return what builds a ``cls`` from its field values in order: the class itself where it can."""
     parameters = inspect.signature(cls).parameters.values()
     if any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters):

@@ -1,13 +1,17 @@
-"""The codec of DBC messages: finds the way for the type of a value, and says what is wrong with a value or frame."""
+"""The codec of DBC messages: finds the way for the type of a value, and compiles it on the first use."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
 from taktora.codec.base import Codec
-from taktora.codec.dbc.binding import Binding
+from taktora.codec.dbc.classes import fields_of
+from taktora.codec.dbc.decoding import Decoder, compile_decoder
+from taktora.codec.dbc.encoding import Encoder, compile_encoder
+from taktora.codec.dbc.exact import FORMAT_NAME, ExactWay
+from taktora.codec.dbc.layout import lay_out
 from taktora.codec.dbc.model import Dbc, DbcMessage
-from taktora.errors import CodecError, PayloadOverflow
+from taktora.errors import CodecError
 
 __all__ = ["DbcCodec"]
 
@@ -27,12 +31,13 @@ class DbcCodec:
         fallback: Codec for types that are no message of the DBC; None refuses them.
     """
 
-    format_name = "dbc"
+    format_name = FORMAT_NAME
 
     def __init__(self, dbc: Dbc, fallback: Codec | None = None) -> None:
         self.dbc = dbc
         self._fallback = fallback
-        self._bindings: dict[type[Any], Binding] = {}
+        self._encoders: dict[type[Any], Encoder] = {}
+        self._decoders: dict[type[Any], Decoder] = {}
 
     def bind(self, cls: type[Any], message: str | None = None) -> DbcMessage:
         """Bind a class to its message (default: the one of the class's name) and return the message.
@@ -42,46 +47,44 @@ class DbcCodec:
                 signal; all of them are listed.
         """
         bound = self.dbc.message(cls.__name__ if message is None else message)
-        self._bindings[cls] = Binding(bound, cls)
+        fields = fields_of(bound, cls)
+        exact = ExactWay(bound, fields)
+        layout = lay_out(bound)
+        encoder = layout and compile_encoder(layout, bound.length_bytes, fields, exact.encode)
+        self._encoders[cls] = encoder or exact.encode
+        self._decoders[cls] = (
+            compile_decoder(layout, bound.frame_bytes, fields, exact.decode) if layout else exact.decode
+        )
         return bound
 
     def encode_into(self, value: Any, view: memoryview) -> int:
         """Write the frame data of ``value``: as many bytes as the DBC states, unused bits 0."""
-        binding = self._bindings.get(type(value)) or self._bound(type(value))
-        if binding is None:
-            return self._other(type(value)).encode_into(value, view)
         try:
-            payload = binding.encode(value)
-        except ValueError as error:
-            raise CodecError(self.format_name, f"message {binding.message.name}: {error}") from error
-        except TypeError as error:
-            raise CodecError(self.format_name, f"message {binding.message.name}: {binding.fault_of(value)}") from error
-        if len(payload) > len(view):
-            raise PayloadOverflow(len(payload), len(view), f"the channel of message {binding.message}")
-        view[: len(payload)] = payload
-        return len(payload)
+            encode = self._encoders[type(value)]
+        except KeyError:
+            cls = type(value)
+            if not self._binds(cls):
+                return self._other(cls).encode_into(value, view)
+            encode = self._encoders[cls]
+        return encode(value, view)
 
     def decode(self, type: type[T], view: memoryview) -> T:  # noqa: A002 - the seam's word
         """Build a ``type`` from exactly the bytes the DBC states; what pads a frame of CAN FD is passed over."""
-        binding = self._bindings.get(type) or self._bound(type)
-        if binding is None:
-            return self._other(type).decode(type, view)
-        message = binding.message
-        if len(view) != message.length_bytes:
-            if len(view) != message.frame_bytes:
-                raise CodecError(self.format_name, _length_text(message, len(view)))
-            view = view[: message.length_bytes]
         try:
-            value: T = binding.decode(view.tobytes())
-        except (ValueError, TypeError) as error:
-            raise CodecError(self.format_name, f"message {message.name}: {error}") from error
+            decode = self._decoders[type]
+        except KeyError:
+            if not self._binds(type):
+                return self._other(type).decode(type, view)
+            decode = self._decoders[type]
+        value: T = decode(view)
         return value
 
-    def _bound(self, cls: type[Any]) -> Binding | None:
+    def _binds(self, cls: type[Any]) -> bool:
+        """Bind a class that has the name of a message; return whether it has."""
         if cls.__name__ not in self.dbc:
-            return None
+            return False
         self.bind(cls)
-        return self._bindings[cls]
+        return True
 
     def _other(self, cls: type[Any]) -> Codec:
         if self._fallback is None:
@@ -91,11 +94,3 @@ class DbcCodec:
                 "load_dbc() makes them, bind() yours to one, or give the codec a fallback",
             )
         return self._fallback
-
-
-def _length_text(message: DbcMessage, found: int) -> str:
-    relation = "shorter" if found < message.length_bytes else "longer"
-    return (
-        f"message {message}: the frame has {found} bytes, expected {message.length_bytes}; it is {relation} than its "
-        "DBC message, check that sender and DBC are of one version"
-    )

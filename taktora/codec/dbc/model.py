@@ -59,6 +59,8 @@ class DbcSignal(NamedTuple):
         if self.is_float:
             float_code, int_code = FLOATS[self.bits]
             number: float = struct.unpack(float_code, struct.pack(int_code, raw))[0]
+            if self.factor == 1 and self.offset == 0:
+                return number  # a sum with 0 would lose the sign of -0.0
             return number * self.factor + self.offset
         if self.is_signed and raw >> self.bits - 1:
             raw -= 1 << self.bits
@@ -153,7 +155,7 @@ class DbcMessage:
         for signal in sorted(self.signals, key=lambda signal: signal.multiplexer is not None):
             kind = int if signal.is_integer else float
             fields.append((signal.field, kind | None, None) if signal.multiplexer else (signal.field, kind))
-        return msgspec.defstruct(self.name, fields, frozen=True, module=f"dbc.{Path(self.source).stem}")
+        return msgspec.defstruct(self.name, fields, frozen=True, gc=False, module=f"dbc.{Path(self.source).stem}")
 
     def __str__(self) -> str:
         identifier = f"{self.can_id:08X}x" if self.is_extended else f"{self.can_id:03X}"

@@ -1,20 +1,22 @@
-"""The compiled way between one class and one message.
+"""The way between a class and its message that knows every message and every fault; what is compiled falls back on it.
 
-Bits are packed and unpacked here, because that is several times faster than going through dictionaries of names.
+Packing and unpacking is done on integers: several times faster than going through dictionaries of names.
 """
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from taktora.codec.dbc.classes import check_names, converter, field_names, maker
+from taktora.codec.dbc.classes import Fields
 from taktora.codec.dbc.model import DbcMessage, DbcSignal
+from taktora.errors import CodecError, PayloadOverflow
 
-__all__ = ["Binding"]
+__all__ = ["FORMAT_NAME", "ExactWay"]
 
 N = TypeVar("N", bound=tuple[Any, ...])
+
+FORMAT_NAME: Final = "dbc"
 
 
 class _Received(NamedTuple):
@@ -49,21 +51,18 @@ def _bare(entries: Iterable[N]) -> tuple[N, ...]:
     return cast("tuple[N, ...]", tuple(tuple(entry) for entry in entries))
 
 
-class Binding:
-    """The compiled way between one class and one message."""
+class ExactWay:
+    """Packs and unpacks one class of any message, and says what is wrong with a value or frame."""
 
-    __slots__ = ("_has_motorola", "_is_multiplexed", "_length", "_make", "_names", "_received", "_sent", "message")
+    __slots__ = ("_fields", "_has_motorola", "_is_multiplexed", "_length", "_message", "_received", "_sent")
 
-    def __init__(self, message: DbcMessage, cls: type[Any]) -> None:
-        names = field_names(cls)
-        check_names(message, cls, names)
-        hints = typing.get_type_hints(cls)
-        self.message = message
+    def __init__(self, message: DbcMessage, fields: Fields) -> None:
+        self._message, self._fields = message, fields
         self._received = _bare(
             _Received(
                 signal,
-                names.index(signal.field),
-                converter(message, signal, cls, hints[signal.field]),
+                fields.names.index(signal.field),
+                fields.converters[signal.field],
                 signal.is_motorola,
                 signal.shift,
                 (1 << signal.bits) - 1,
@@ -88,10 +87,34 @@ class Binding:
         self._length = message.length_bytes
         self._has_motorola = any(signal.is_motorola for signal in message.signals)
         self._is_multiplexed = any(signal.multiplexer for signal in message.signals)
-        self._make = maker(cls, names)
-        self._names = tuple(names)
 
-    def decode(self, payload: bytes) -> Any:
+    def encode(self, value: Any, view: memoryview) -> int:
+        """Write the frame data of ``value``: as many bytes as the DBC states, unused bits 0."""
+        message = self._message
+        try:
+            payload = self._pack(value)
+        except (ValueError, ArithmeticError) as error:
+            raise CodecError(FORMAT_NAME, f"message {message.name}: {error}") from error
+        except TypeError as error:
+            raise CodecError(FORMAT_NAME, f"message {message.name}: {self._fault_of(value)}") from error
+        if len(payload) > len(view):
+            raise PayloadOverflow(len(payload), len(view), f"the channel of message {message}")
+        view[: len(payload)] = payload
+        return len(payload)
+
+    def decode(self, view: memoryview) -> Any:
+        """Build a value from exactly the bytes the DBC states; what pads a frame of CAN FD is passed over."""
+        message = self._message
+        if len(view) != message.length_bytes:
+            if len(view) != message.frame_bytes:
+                raise CodecError(FORMAT_NAME, _length_text(message, len(view)))
+            view = view[: message.length_bytes]
+        try:
+            return self._unpack(view.tobytes())
+        except (ValueError, TypeError) as error:
+            raise CodecError(FORMAT_NAME, f"message {message.name}: {error}") from error
+
+    def _unpack(self, payload: bytes) -> Any:
         little = int.from_bytes(payload, "little")
         big = int.from_bytes(payload, "big") if self._has_motorola else 0
         values: list[Any] = [None] * len(self._received)
@@ -105,16 +128,16 @@ class Binding:
                 raws[signal.name] = raw
             value = raw * factor + offset if plain else signal.raw_to_physical(raw)
             values[place] = value if convert is None else convert(value)
-        return self._make(*values)
+        return self._fields.make(*values)
 
-    def fault_of(self, value: Any) -> str:
+    def _fault_of(self, value: Any) -> str:
         """Return which field of ``value`` is no number."""
-        for name in self._names:
+        for name in self._fields.names:
             if not isinstance(held := getattr(value, name, None), int | float):
                 return f"field {name} is {held!r}, expected a number"
         return "a field is no number"
 
-    def encode(self, value: Any) -> bytes:
+    def _pack(self, value: Any) -> bytes:
         little = big = 0
         raws: dict[str, int] = {}
         is_multiplexed = self._is_multiplexed
@@ -151,3 +174,11 @@ class Binding:
                 f"{sorted(signal.present_at)}, found {selected}; set it to None"
             )
         return present
+
+
+def _length_text(message: DbcMessage, found: int) -> str:
+    relation = "shorter" if found < message.length_bytes else "longer"
+    return (
+        f"message {message}: the frame has {found} bytes, expected {message.length_bytes}; it is {relation} than its "
+        "DBC message, check that sender and DBC are of one version"
+    )
