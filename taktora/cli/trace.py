@@ -93,20 +93,30 @@ def report(
             written = write_reports(data, folder)
         except OSError as error:
             raise TraceError(f"cannot write the report into {folder}: {error.strerror}") from error
-    _print_summary(trace)
-    if not trace.results:
-        typer.echo(
-            "No results yet: run pytest with --trace-results FILE, or set record = true in [tool.taktora.trace]."
-        )
-    for line in (*_suspects(trace), *_gone(trace)):
+    for line in (*_summary(trace), *_no_results(trace), *_suspects(trace), *_gone(trace)):
         typer.echo(line)
-    typer.echo(f"Open {written[0]}")
+    typer.echo(f"Open {_near(written[0])}")
 
 
-def _print_summary(trace: Trace) -> None:
+def _summary(trace: Trace) -> Iterator[str]:
+    """Yield a line per world: how much is verified, and what became of the rest that has tests there."""
     for world in trace.worlds:
         have = coverage(trace, TOTAL, world)
-        typer.echo(f"{world:>4}: {have.verified} of {have.total} requirements verified ({have.percent:.1f} %)")
+        statuses = [cells[world].status for cells in trace.requirements.values()]
+        rest = [f"{count} {status}" for status in ("failed", "stale", "not run") if (count := statuses.count(status))]
+        figures = f"{have.verified} of {have.total} requirements verified ({have.shown.partition(' (')[0]})"
+        yield "; ".join([f"{world:>4}: {figures}", *filter(None, [", ".join(rest)])])
+
+
+def _near(path: Path) -> Path:
+    """Return a path as one types it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _no_results(trace: Trace) -> Iterator[str]:
+    """Yield one sentence where nothing has been run, or nothing of it recorded."""
+    if not trace.results:
+        yield "No results yet: run pytest with --trace-results FILE, or set record = true in [tool.taktora.trace]."
 
 
 # req: REQ_8609
@@ -161,18 +171,15 @@ def check(
         failures = missed(trace, wanted)
         gone = lost(trace, before) if before is not None else []
     for threshold, have in failures:
-        found = f"{have.percent:.1f} % ({have.verified} of {have.total})"
-        typer.echo(f"below threshold: {have.area}/{have.world} has {found}, wanted {threshold.percent:g} %")
+        typer.echo(f"below threshold: {have.area}/{have.world} has {have.shown}, wanted {threshold.percent:g} %")
     for name, world, now in gone:
         typer.echo(f"lost coverage: {name} in {world}, now {now}")
     if failures or gone:
-        for line in _suspects(trace):
+        for line in (*_no_results(trace), *_suspects(trace)):
             typer.echo(line)
         raise typer.Exit(1)
-    typer.echo(
-        f"ok: {len(wanted)} threshold{'s' if len(wanted) != 1 else ''} met"
-        + ("" if before is None else ", nothing lost")
-    )
+    met = [f"{len(wanted)} threshold{'s' if len(wanted) != 1 else ''} met"] if wanted else []
+    typer.echo("ok: " + ", ".join([*met, *(() if before is None else ("nothing lost",))]))
 
 
 def _thresholds(project: Project, minimum: list[str], file: Path | None) -> list[Threshold]:

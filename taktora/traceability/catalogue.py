@@ -58,6 +58,10 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.glob("*.toml") if file.name not in RESERVED_FILES)
 
 
+_SINGLE = re.compile(rf"^[ \t]*\[[ \t]*({'|'.join((*TABLES, 'allow'))})[ \t]*\][ \t]*(?:#.*)?$", re.MULTILINE)
+"""A table header in single brackets, as if there were only one."""
+
+
 class _Reader:
     """Collects items and problems over all files, so that one look shows everything."""
 
@@ -70,16 +74,34 @@ class _Reader:
 
     def read(self, file: Path) -> None:
         self.folders[file.parent] = None
-        text = file.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
         name = self._name(file)
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            self.problems.append(Problem(name, _error_line(error, text), "", f"not valid TOML: {error}"))
-            return
+        text, tables = self._parse(file, name)
         lines = scan_tables(text)
         for table, entries in tables.items():
             self._read_table(name, file.stem, table, entries, [at for at in lines if at.name == table])
+
+    def _parse(self, file: Path, name: str) -> tuple[str, dict[str, Any]]:
+        """Return text and tables of a file; of one that cannot be read nothing, and what is wrong is noted."""
+        raw = file.read_bytes()
+        try:
+            text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            message = f"not UTF-8: byte 0x{raw[error.start]:02x}; save the file as UTF-8"
+            self.problems.append(Problem(name, raw.count(b"\n", 0, error.start) + 1, "", message))
+            return "", {}
+        problem = _single_table(name, text)
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            problem = problem or Problem(name, _error_line(error, text), "", f"not valid TOML: {error}")
+            tables = {}
+        else:
+            if all(isinstance(entries, list) for entries in tables.values()):
+                return text, tables
+        if problem:  # what follows from it is not worth a word
+            self.problems.append(problem)
+            return "", {}
+        return text, tables
 
     def _read_table(self, name: str, area: str, table: str, entries: object, lines: list[TableLines]) -> None:
         if table not in TABLES or not isinstance(entries, list):
@@ -146,12 +168,9 @@ class _Reader:
         return found
 
     def _read_allowed(self, file: Path, found: dict[tuple[str, str], tuple[str, int]]) -> None:
-        text, name = file.read_text("utf-8"), self._name(file)
-        try:
-            entries = tomllib.loads(text).get("allow", [])
-        except tomllib.TOMLDecodeError as error:
-            self.problems.append(Problem(name, _error_line(error, text), "", f"not valid TOML: {error}"))
-            return
+        name = self._name(file)
+        text, tables = self._parse(file, name)
+        entries = tables.get("allow", [])
         for entry, at in zip(entries, scan_tables(text), strict=False):
             if isinstance(entry, dict) and all(entry.get(key) for key in ("from", "to", "reason")):
                 found[str(entry["from"]), str(entry["to"])] = (name, at.line)
@@ -180,6 +199,16 @@ def _item(item_id: str, table: str, area: str, name: str, line: int, entry: dict
         links=tuple(dict.fromkeys(target for target in links if isinstance(target, str))),
         **texts,
     )
+
+
+def _single_table(name: str, text: str) -> Problem | None:
+    """Return what is wrong with a header in single brackets, which TOML allows once and no more."""
+    single = _SINGLE.search(text)
+    if single is None:
+        return None
+    table = single.group(1)
+    message = f"[{table}] is a single table; each entry begins with [[{table}]]"
+    return Problem(name, text.count("\n", 0, single.start(1)) + 1, "", message)
 
 
 def _error_line(error: tomllib.TOMLDecodeError, text: str) -> int:

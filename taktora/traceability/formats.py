@@ -10,6 +10,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
+from taktora.traceability.verdict import ANY
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -40,7 +42,8 @@ def csv_text(data: Mapping[str, Any]) -> str:
 
 
 def _csv_row(requirement: Mapping[str, Any], world: str, cell: Mapping[str, Any]) -> list[str]:
-    states = [link["state"] for link in cell.get("tests", ())]
+    cells = requirement["worlds"].values() if world == ANY else [cell]
+    states = [link["state"] for one in cells for link in one.get("tests", ())]
     head = [requirement.get(name, "") for name in _CSV_HEAD[:6]]
     counts = [str(states.count(state)) for state in _STATES]
     suspect = "yes" if cell.get("suspect") else ""
@@ -103,6 +106,8 @@ def _properties(data: Mapping[str, Any], test: Mapping[str, Any]) -> Iterator[tu
     for key in ("commit", "python"):
         if run.get(key):
             yield key, run[key]
+    if test.get("stale"):
+        yield "stale", test["stale"]
     for one in test.get("measured", ()):
         yield f"measured.{one['name']}", f"{one.get('value')} {one['unit']}"
 

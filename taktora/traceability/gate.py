@@ -48,6 +48,12 @@ class Coverage:
         """Return 0 .. 100; an area without such requirements is fully covered."""
         return 100.0 * self.verified / self.total if self.total else 100.0
 
+    @property
+    def shown(self) -> str:
+        """Return the figures as text; the percentage is rounded down, so that 100.0 % always means all."""
+        tenths = 1000 * self.verified // self.total if self.total else 1000
+        return f"{tenths / 10:.1f} % ({self.verified} of {self.total})"
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
     from taktora.traceability.model import Catalogue
 
-__all__ = ["Marked", "literal_ids", "resolve"]
+__all__ = ["Marked", "literal_ids", "misspelt", "resolve"]
 
 _WANTED = {"verifies": "requirement", "realizes": "test"}
 _WORD = {"requirement": "a requirement", "test": "a test specification", "feature": "a feature", "block": "a block",
          "decision": "a decision", "scenario": "a scenario"}  # fmt: skip
+_MEANT = dict.fromkeys(("verify", "verifys", "verifes", "verified"), "verifies") | dict.fromkeys(
+    ("realise", "realises", "realised", "realize", "realized"), "realizes"
+)
 _OTHER = {"test": "use @pytest.mark.realizes", "requirement": "use @pytest.mark.verifies"}
 
 
@@ -56,6 +59,10 @@ def _check(mark: str, arg: object, catalogue: Catalogue) -> str:
         return (
             f'{mark}({arg!r}) needs ids as texts, as in {mark}("{"REQ_0310" if mark == "verifies" else "TEST_0200"}")'
         )
+    several = arg.replace(",", " ").split()
+    if len(several) > 1 and all(is_id(one) for one in several):
+        apart = ", ".join(f'"{one}"' for one in several)
+        return f'{mark}("{arg}"): one id per text, as in {mark}({apart})'
     if arg not in catalogue:
         alike = [item.id for item in catalogue.table(wanted)]
         near = nearest(arg, alike) or nearest(arg, catalogue.items)
@@ -66,6 +73,12 @@ def _check(mark: str, arg: object, catalogue: Catalogue) -> str:
         hint = _OTHER.get(found, f"name {_WORD[wanted]}")
         return f'{mark}("{arg}"): {arg} is {_WORD[found]}, not {_WORD[wanted]}; {hint}'
     return ""
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each marker that looks like one of ours and would link a test to nothing."""
+    found = [(name, _MEANT[name]) for name in dict.fromkeys(names) if name in _MEANT]
+    return [f"@pytest.mark.{name} links to nothing; use @pytest.mark.{meant}" for name, meant in found]
 
 
 def literal_ids(source: str) -> list[tuple[str, list[str]]]:

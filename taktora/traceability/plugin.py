@@ -13,7 +13,7 @@ import pytest
 from taktora.traceability.catalogue import load_catalogue
 from taktora.traceability.config import TraceConfig, load_config
 from taktora.traceability.errors import TraceError
-from taktora.traceability.markers import Marked, literal_ids, resolve
+from taktora.traceability.markers import Marked, literal_ids, misspelt, resolve
 from taktora.traceability.measure import Measure
 from taktora.traceability.model import Catalogue
 from taktora.traceability.recorder import DEFAULT_WORLD, Known, Recorder, plain
@@ -136,11 +136,18 @@ class TracePlugin:
         marked = self._resolve(marks)
         self.marked[item.nodeid] = marked
         item.user_properties += [(name, " ".join(ids)) for name in _MARKS if (ids := getattr(marked, name))]
-        problems = list(marked.problems)
+        others = (mark.name for mark in item.iter_markers() if mark.name not in self.registered)
+        problems = [*misspelt(others), *marked.problems]
         if self.config.getoption("--require-ids") and not marks:
             problems.append('names no requirement, and --require-ids demands one: add @pytest.mark.verifies("...")')
         file, line, _ = item.location
         return [f"{file}:{(line or 0) + 1}: {item.nodeid}: {problem}" for problem in problems]
+
+    @cached_property
+    def registered(self) -> frozenset[str]:
+        """Return the names of all markers that the project or a plugin has made known."""
+        lines: list[str] = self.config.getini("markers")
+        return frozenset(line.partition(":")[0].partition("(")[0].strip() for line in lines)
 
     def _resolve(self, marks: Sequence[tuple[str, Sequence[object]]]) -> Marked:
         if marks and not self.catalogue.items:

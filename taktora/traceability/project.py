@@ -45,7 +45,13 @@ class Project:
             looked = ", ".join(self.config.catalogues)
             way = "name a folder of requirement files with --catalogue or [tool.taktora.trace] catalogues"
             raise ConfigError(f"no catalogue: looked for {looked} in {self.root}; {way}")
-        return load_catalogue(paths, self.root)
+        catalogue = load_catalogue(paths, self.root)
+        if not catalogue.items:  # 0 of 0 would count as all
+            looked = ", ".join(str(path) for path in paths)
+            raise ConfigError(
+                f"nothing in the catalogue: no [[requirement]] or other table in the .toml files of {looked}"
+            )
+        return catalogue
 
     def trace(self) -> Trace:
         """Return the verdict on the catalogue from all results as of today's sources."""

@@ -108,12 +108,44 @@ def test_items_keep_order_place_area_and_texts(tmp_path: Path) -> None:
             "requirements/axis.toml:12: not valid TOML: ",
             id="broken-toml",
         ),
+        pytest.param(
+            FEATURE + requirement("REQ_0001").replace("[[requirement]]", "[requirement]"),
+            "requirements/axis.toml:5: [requirement] is a single table; each entry begins with [[requirement]]",
+            id="single-brackets",
+        ),
+        pytest.param(
+            FEATURE + (requirement("REQ_0001") + requirement("REQ_0002")).replace("[[requirement]]", "[requirement]"),
+            "requirements/axis.toml:5: [requirement] is a single table; each entry begins with [[requirement]]",
+            id="single-brackets-twice",
+        ),
     ],
 )
 def test_a_problem_is_named_with_file_line_and_id(tmp_path: Path, text: str, message: str) -> None:
     found = problems(tmp_path, axis=text)
 
     assert any(problem == message or (message.endswith(": ") and problem.startswith(message)) for problem in found)
+
+
+@pytest.mark.verifies("REQ_8600")
+def test_a_text_that_is_not_utf_8_is_refused_and_not_changed_in_silence(tmp_path: Path) -> None:
+    folder = write(tmp_path / "requirements", axis=FEATURE)
+    (folder / "other.toml").write_bytes(requirement("REQ_0001", statement="Gr\u00fcn.").encode("latin-1"))
+    (folder / "allowed-dangling.toml").write_bytes(b"# gr\xfcn\n")
+
+    _, found = read_catalogue([folder], tmp_path)
+
+    assert [str(problem) for problem in found] == [
+        "requirements/allowed-dangling.toml:1: not UTF-8: byte 0xfc; save the file as UTF-8",
+        "requirements/other.toml:4: not UTF-8: byte 0xfc; save the file as UTF-8",
+    ]
+
+
+@pytest.mark.verifies("REQ_8600")
+def test_a_byte_order_mark_as_editors_on_windows_write_it_is_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path / "requirements")
+    (folder / "axis.toml").write_text(FEATURE + requirement("REQ_0001"), encoding="utf-8-sig")
+
+    assert list(load_catalogue([folder]).items) == ["FEAT_0001", "REQ_0001"]
 
 
 @pytest.mark.verifies("REQ_8600")

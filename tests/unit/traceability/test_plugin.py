@@ -59,6 +59,10 @@ def outcomes(project: pytest.Pytester, source: str, *args: str) -> dict[tuple[st
             'realizes("REQ_0310"): REQ_0310 is a requirement, not a test specification; use @pytest.mark.verifies',
         ),
         ("verifies()", "verifies() names no id"),
+        (
+            'verifies("REQ_0310, REQ_0311")',
+            'verifies("REQ_0310, REQ_0311"): one id per text, as in verifies("REQ_0310", "REQ_0311")',
+        ),
         ("verifies(310)", 'verifies(310) needs ids as texts, as in verifies("REQ_0310")'),
     ],
 )
@@ -88,6 +92,26 @@ def test_every_wrong_id_of_a_file_is_named_at_once(project: pytest.Pytester) -> 
     found.stdout.fnmatch_lines(['*test_a.py::TestGroup::test_one: verifies("REQ_9"): *'])
     found.stdout.fnmatch_lines(['*test_a.py::test_two[[]1]: verifies("REQ_8"): *'])
     found.assert_outcomes(errors=1)
+
+
+@pytest.mark.verifies("REQ_8601")
+@pytest.mark.parametrize(("mark", "meant"), [("verify", "verifies"), ("realises", "realizes")])
+def test_a_misspelt_marker_fails_collection(project: pytest.Pytester, mark: str, meant: str) -> None:
+    source = f"import pytest\n\n@pytest.mark.{mark}('REQ_0310')\ndef test_it() -> None:\n    pass\n"
+
+    found = run(project, source, "-W", "ignore::pytest.PytestUnknownMarkWarning")
+
+    complaint = f"@pytest.mark.{mark} links to nothing; use @pytest.mark.{meant}"
+    assert f"test_a.py:3: test_a.py::test_it: {complaint}" in found.stdout.lines
+
+
+@pytest.mark.verifies("REQ_8601")
+def test_a_marker_of_the_project_may_have_a_similar_name(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\nmarkers =\n    verify(what): what the project means by it\n")
+
+    found = run(project, "import pytest\n\n@pytest.mark.verify(3)\ndef test_it() -> None:\n    pass\n")
+
+    found.assert_outcomes(passed=1)
 
 
 @pytest.mark.verifies("REQ_8601")

@@ -120,6 +120,17 @@ def test_the_table_has_a_row_per_requirement_and_world_and_runs_no_formula(tmp_p
     assert (rows[0]["status"], rows[0]["why"], rows[0]["failed"]) == ("failed", "'=HYPERLINK(1)", "1")
 
 
+@pytest.mark.verifies("REQ_8605")
+def test_the_row_over_all_worlds_counts_the_tests_of_all_worlds(tmp_path: Path) -> None:
+    made = [result(), result(world="hil"), result("t.py::test_2", "rig", "not run", reason="no rig")]
+
+    rows = list(csv.DictReader(io.StringIO(written(tmp_path, made)["trace.csv"].decode())))
+
+    over_all = rows[3]
+    assert (over_all["id"], over_all["world"], over_all["status"]) == ("REQ_0001", "any", "passed")
+    assert (over_all["passed"], over_all["not_run"]) == ("2", "1")
+
+
 @pytest.mark.verifies("REQ_8605", "REQ_8507")
 def test_the_junit_file_has_a_suite_per_world_and_skips_with_reason(tmp_path: Path) -> None:
     root = ET.fromstring(written(tmp_path, results())["junit.xml"])
@@ -131,6 +142,18 @@ def test_the_junit_file_has_a_suite_per_world_and_skips_with_reason(tmp_path: Pa
     skip = suites["hil"].find("testcase/skipped")
     assert skip is not None
     assert skip.get("message") == "CAN_TEST_IFACE is not set"
+
+
+@pytest.mark.verifies("REQ_8605", "REQ_8604")
+def test_the_junit_file_says_what_is_stale(tmp_path: Path) -> None:
+    made = [result(test_hash="older"), result("t.py::test_2")]
+
+    root = ET.fromstring(written(tmp_path, made)["junit.xml"])
+
+    stale = {case.get("name"): case.find("properties/property[@name='stale']") for case in root.iter("testcase")}
+    assert stale["test_2"] is None
+    assert stale["test_x"] is not None
+    assert stale["test_x"].get("value") == "the test changed since it passed"
 
 
 @pytest.mark.verifies("REQ_8605")
