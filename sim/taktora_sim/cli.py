@@ -13,7 +13,7 @@ import typer
 
 from taktora.app.main import read_duration_ns, read_rate
 from taktora.errors import ConfigurationError
-from taktora_sim.console import LiveStory, conclude, observer_of
+from taktora_sim.console import LiveStory, conclude, observer_of, report_folder
 from taktora_sim.diff import Divergence, compare_files, render
 from taktora_sim.faults import FaultPlan
 from taktora_sim.guard import GuardMode
@@ -82,7 +82,7 @@ def run(
             guard=cast("GuardMode", _one_of("--guard", guard, _GUARDS)),
             watching=cast("Watching", _one_of("--watch", watch, _WATCHES)),
             trace_file=_writable("--trace", trace),
-            keep_plan_in=report,
+            keep_plan_in=report_folder(report),
             observe=observer_of(None if duration is None else read_duration_ns(duration), live),
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import Counter
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from taktora.errors import ConfigurationError
 from taktora_sim.report.page import StoryLine, abridge, story, story_so_far, write_page
 from taktora_sim.report.scale import show_time
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from taktora_sim.report.summary import RunSummary
     from taktora_sim.world import World
 
-__all__ = ["LiveStory", "conclude", "observer_of", "tell"]
+__all__ = ["LiveStory", "conclude", "observer_of", "report_folder", "tell"]
 
 _PATIENCE_S = 2.0
 _REFRESH_S = 0.2
@@ -119,6 +121,23 @@ def _show(world: World, duration_ns: int | None, over: threading.Event) -> None:
         while not over.wait(_REFRESH_S):
             now_ns = world.now_ns()
             progress.update(task, completed=now_ns, description=f"{now_ns / 1e9:.1f} virtual s")
+
+
+def report_folder(path: Path | None) -> Path | None:
+    """Return the folder of a report once it is there: before a run, as no run should be lost to a wrong name.
+
+    Raises:
+        ConfigurationError: it cannot be made, or nothing can be written into it.
+    """
+    if path is None:
+        return None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--report {path}: cannot be a folder ({error.strerror}); name another one") from error
+    if not os.access(path, os.W_OK):
+        raise ConfigurationError(f"--report {path}: nothing can be written into this folder; name another one")
+    return path
 
 
 def conclude(summary: RunSummary, report: Path | None = None, live: LiveStory | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, cast
 
-from taktora_sim.console import LiveStory, conclude, observer_of
+from taktora_sim.console import LiveStory, conclude, observer_of, report_folder
 from taktora_sim.faults import FaultPlan
 from taktora_sim.play import PlayOptions, play
 from taktora_sim.scenario import app_scenario
@@ -40,7 +40,7 @@ def run_sim(app: App, options: RunOptions) -> int:
             transport=cast('Literal["inprocess", "iceoryx2"]', options.transport or "inprocess"),
             guard=cast("GuardMode", options.guard or "raise"),
             trace_file=options.trace,
-            keep_plan_in=options.report,
+            keep_plan_in=report_folder(options.report),
             observe=observer_of(options.duration_ns, live),
         ),
     )

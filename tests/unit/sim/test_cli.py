@@ -264,6 +264,11 @@ def _read_until(descriptor: int, wanted: str) -> str:
         pytest.param(["tank_demo.py:quiet", "--transport", "pigeon"], "expected inprocess or iceoryx2", id="transport"),
         pytest.param(["tank_demo.py:quiet", "--plan", "no.toml"], "no.toml: fault plan cannot be read", id="plan"),
         pytest.param(["tank_demo.py:quiet", "--trace", "no/t"], "there is no directory no", id="trace"),
+        pytest.param(
+            ["tank_demo.py:quiet", "--report", "tank_demo.py/out"],
+            "--report tank_demo.py/out: cannot be a folder (Not a directory); name another one",
+            id="report",
+        ),
     ],
 )
 @pytest.mark.verifies("REQ_8009")
