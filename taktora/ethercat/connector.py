@@ -27,6 +27,7 @@ from taktora.ethercat.image import CyclicBus
 from taktora.ethercat.image_channel import (
     IMAGE_SETTINGS,
     AliveRouting,
+    ImageOutputReader,
     ImagePort,
     ImagePublisher,
     ImageRouting,
@@ -287,12 +288,11 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
 
     def _open_outputs(self) -> None:
         """Open the gateway's end of the output image: an item waits for it, or the bus's own item asks for it."""
-        service, size = image_out_service(self.name), output_record_bytes(self.layout)
         if isinstance(self.driver.bus, PacedBus):
             transport, report = self.runtime.transport, self._note_integrity
-            self.driver.pull_image(RawChannelReader(transport, service, size, IMAGE_SETTINGS, report))
+            self.driver.pull_image(ImageOutputReader(transport, self.name, self.layout, report))
         else:
-            self._open_outbound(service, ImageRouting(), size)
+            self._open_outbound(image_out_service(self.name), ImageRouting(), output_record_bytes(self.layout))
 
     def _open_publisher(self) -> None:
         """Open the gateway's end of the input image."""

@@ -34,6 +34,8 @@ class OutputCopies:
             for copy in copies
         )
         self._steps: tuple[tuple[int, memoryview, int, int], ...] = ()
+        self.is_any = bool(copies)
+        """There is something to copy."""
 
     def bind(self, outputs: Mapping[int, memoryview]) -> None:
         """Take the output images of a segment that has been brought up, by address."""

@@ -18,12 +18,18 @@ from taktora.connector.routing import Routing
 from taktora.errors import BackPressure, ConnectorError, NotReady
 from taktora.ethercat.driver import Emergency
 from taktora.ethercat.image import CycleRecord, CyclicBus, SubDeviceImage, Validity
-from taktora.ethercat.image_channel import AliveRouting, ImageOutput, ImagePublisher, ImageRouting
+from taktora.ethercat.image_channel import (
+    AliveRouting,
+    ImageOutput,
+    ImageOutputReader,
+    ImagePublisher,
+    ImageRouting,
+)
 from taktora.ethercat.routing import EthercatRouting
 from taktora.ethercat.slices import SliceOverflow, extract_bits, insert_bits
 from taktora.ethercat.telemetry import BusCycleObservation, BusCycleTelemetry, CycleObserver
 from taktora.executor import ExecutableItem
-from taktora.transport.channel import RawChannelReader, RawChannelWriter, RawSample
+from taktora.transport.channel import RawChannelWriter, RawSample
 
 __all__ = ["Alive", "BusLink", "BusMessage", "EthercatLinkDriver", "PacedBus", "SliceWrite"]
 
@@ -132,7 +138,7 @@ class EthercatLinkDriver:
         """Aggregates of the cycles that reached the gateway."""
         self.observers: tuple[CycleObserver, ...] = ()
         """Each called with every observation, in the gateway's executor."""
-        self._image_outputs: RawChannelReader | None = None
+        self._image_outputs: ImageOutputReader | None = None
         self._tell = tell
         self._unix_ns = unix_ns
         self._stale_after_ns = stale_after_ns
@@ -173,7 +179,7 @@ class EthercatLinkDriver:
             self._image_outputs.close()
 
     # req: REQ_0328
-    def pull_image(self, reader: RawChannelReader) -> None:
+    def pull_image(self, reader: ImageOutputReader) -> None:
         """Take the output image from ``reader`` when the bus wants it, without an item that wakes for it."""
         assert isinstance(self.bus, PacedBus)
         self._image_outputs = reader
@@ -235,11 +241,7 @@ class EthercatLinkDriver:
         elif not self._exchanging:
             return  # an answer to inputs from before the outage: there will be newer ones
         elif isinstance(message, ImageOutput):
-            if self._resumed_at is None or not self._resumed_at <= message.answers_cycle <= self._newest_cycle:
-                return  # likewise, or from before the start of this gateway
-            for span in self._spans.get(message.renewed) or self._spans_of(message.renewed):
-                self.outputs[span] = message.outputs[span]
-            self.bus.stage_outputs(self.outputs, message.renewed)
+            self._take_image(*message)
         else:
             self._renew_slices(message.written)
 
@@ -249,8 +251,9 @@ class EthercatLinkDriver:
         if isinstance(message, Emergency):
             self._note_emergency(message)
             return
+        index, _, _, _, wire_round_ns, _, _ = message
         self.cycles += 1
-        self._newest_cycle = message.cycle_index
+        self._newest_cycle = index
         if self.image is not None:
             self.image.publish(message)
         self.telemetry.record(message)
@@ -258,19 +261,30 @@ class EthercatLinkDriver:
             seen = BusCycleObservation.of(message)
             for observer in self.observers:
                 observer(seen)
-        if message.wire_round_ns is None:
+        if wire_round_ns is None:
             self._exchanging, self._resumed_at = False, None
             return
         if self._resumed_at is None:
-            self._resumed_at = message.cycle_index
+            self._resumed_at = index
         if not self._exchanging and self.link.health.kind is ConnectorHealthKind.DEGRADED:  # low, but it answers
             self._resume()
-        if any(self._by_slice):
+        if 1 in self._by_slice:
             self._age_slices()
-        if self._generation != self.link.inbound_channels.generation:
+        link = self._link
+        assert link is not None
+        if self._generation != link.inbound_channels.generation:
             self._compile_cuts()
         if self._cuts:
             self._publish_cuts(message)
+
+    # req: REQ_0328, REQ_8150
+    def _take_image(self, answers_cycle: int, renewed: bytes, outputs: bytes) -> None:
+        """Put a record of the output image into ours, and stage it; only while the bus exchanges."""
+        if self._resumed_at is None or not self._resumed_at <= answers_cycle <= self._newest_cycle:
+            return  # an answer to inputs from before the outage, or from before the start of this gateway
+        for span in self._spans.get(renewed) or self._spans_of(renewed):
+            self.outputs[span] = outputs[span]
+        self.bus.stage_outputs(self.outputs, renewed)
 
     def _renew_slices(self, written: bytes) -> None:
         marks = bytes(mine & known for mine, known in zip(written, self._by_slice, strict=True))
@@ -296,14 +310,15 @@ class EthercatLinkDriver:
     def _pull(self) -> None:
         reader = self._image_outputs
         assert reader is not None
-        while (received := reader.try_recv()) is not None:
-            if self._is_stale(received[0].timestamp_ns):
-                continue
-            self.transmit(ImageOutput.read(received[1], len(self.layout.subdevices)))
+        while (received := reader.next_record()) is not None:
+            sent_ns, record = received
+            if self._exchanging and not self._is_stale(sent_ns):
+                self._take_image(*record)
 
     def _is_stale(self, sent_ns: int) -> bool:
         """Whether something was sent so long ago that its application may be dead by now (this gateway stood still)."""
-        return self._unix_ns() - sent_ns > self._stale_after_ns
+        unix_ns = self._unix_ns
+        return unix_ns() - sent_ns > self._stale_after_ns
 
     def _publish_cuts(self, record: CycleRecord) -> None:
         inputs, validity = record.inputs, record.validity

@@ -27,13 +27,14 @@ from taktora.connector.routing import Routing
 from taktora.errors import BackPressure
 from taktora.ethercat.image import CycleRecord, ImageLayout, Validity
 from taktora.transport.base import ListenerPort, ServiceSettings, Transport, event_service_name
-from taktora.transport.channel import RawChannelReader, RawChannelWriter
+from taktora.transport.channel import IntegritySink, RawChannelReader, RawChannelWriter
 
 __all__ = [
     "DEAD_TIME_CYCLES",
     "IMAGE_SETTINGS",
     "AliveRouting",
     "ImageOutput",
+    "ImageOutputReader",
     "ImagePort",
     "ImagePublisher",
     "ImageRouting",
@@ -51,6 +52,8 @@ IMAGE_SETTINGS: Final = ServiceSettings(max_subscribers=4, subscriber_max_buffer
 
 _HEAD_IN: Final = Struct("<QqB7x")
 _HEAD_OUT: Final = Struct("<Q")
+_PAYLOAD_AT: Final = 64
+"""Where the payload of an envelope begins."""
 _FRESH: Final = int(Validity.FRESH)
 
 
@@ -79,34 +82,44 @@ def alive_service(connector: str) -> str:
     return f"{connector}.alive.out"
 
 
+def _input_record(layout: ImageLayout) -> Struct:
+    """Return a record of ``<connector>.image.in``: cycle, time, counter is good, validity, inputs."""
+    return Struct(f"{_HEAD_IN.format}{len(layout.subdevices)}s{layout.input_bytes}s")
+
+
+def _output_record(layout: ImageLayout) -> Struct:
+    """Return a record of ``<connector>.image.out``: cycle, renewed, outputs."""
+    return Struct(f"{_HEAD_OUT.format}{len(layout.subdevices)}s{layout.output_bytes}s")
+
+
 def input_record_bytes(layout: ImageLayout) -> int:
     """Return the length of a record of ``<connector>.image.in``."""
-    return _HEAD_IN.size + len(layout.subdevices) + layout.input_bytes
+    return _input_record(layout).size
 
 
 def output_record_bytes(layout: ImageLayout) -> int:
     """Return the length of a record of ``<connector>.image.out``."""
-    return _HEAD_OUT.size + len(layout.subdevices) + layout.output_bytes
+    return _output_record(layout).size
 
 
 class ImagePublisher:
     """The gateway's end of the input image."""
 
     def __init__(self, transport: Transport, connector: str, layout: ImageLayout, clock: Clock) -> None:
-        self._size = input_record_bytes(layout)
-        self._inputs_at = _HEAD_IN.size + len(layout.subdevices)
+        record = _input_record(layout)
+        self._size = record.size
+        self._pack_into = record.pack_into
         self._writer = RawChannelWriter(transport, image_in_service(connector), self._size, clock, IMAGE_SETTINGS)
         self.undelivered = 0
         """Records that an application lost because it did not run for several cycles."""
 
     def publish(self, record: CycleRecord) -> None:
         """Send one cycle."""
-        writer, at = self._writer, self._inputs_at
+        writer, pack_into = self._writer, self._pack_into
+        index, at_ns, inputs, validity, _, _, wc_ok = record
         slot = writer.loan()
         try:
-            _HEAD_IN.pack_into(slot, 0, record[0], record[1], record[6])
-            slot[_HEAD_IN.size : at] = record[3]
-            slot[at : self._size] = record[2]
+            pack_into(slot, 0, index, at_ns, wc_ok, validity, inputs)
         except BaseException:
             writer.discard()
             raise
@@ -130,8 +143,36 @@ class ImageOutput(NamedTuple):
     def read(cls, payload: memoryview, subdevices: int) -> ImageOutput:
         """Copy a record of ``subdevices`` SubDevices out of ``payload``."""
         at = _HEAD_OUT.size + subdevices
-        content = (*_HEAD_OUT.unpack_from(payload), bytes(payload[_HEAD_OUT.size : at]), bytes(payload[at:]))
-        return tuple.__new__(cls, content)  # what the constructor does in the end, in half the time
+        (answers_cycle,) = _HEAD_OUT.unpack_from(payload)
+        return cls(answers_cycle, bytes(payload[_HEAD_OUT.size : at]), bytes(payload[at:]))
+
+
+class ImageOutputReader(RawChannelReader):
+    """The gateway's end of the output image where it asks for it itself: one record after the other.
+
+    Args:
+        transport: Where the port is opened.
+        connector: Name of the connector.
+        layout: The process image.
+        on_integrity_fault: Told of numbers missing and of corrupt records.
+    """
+
+    __slots__ = ("_unpack",)
+
+    def __init__(
+        self, transport: Transport, connector: str, layout: ImageLayout, on_integrity_fault: IntegritySink | None = None
+    ) -> None:
+        record = _output_record(layout)
+        super().__init__(transport, image_out_service(connector), record.size, IMAGE_SETTINGS, on_integrity_fault)
+        self._unpack = record.unpack_from
+
+    def next_record(self) -> tuple[int, tuple[int, bytes, bytes]] | None:
+        """Return when the next record was sent, UNIX ns, and the fields of an ``ImageOutput``; None if empty."""
+        fields = self.receive()
+        if fields is None:
+            return None
+        unpack = self._unpack
+        return fields[1], unpack(self.view, _PAYLOAD_AT)
 
 
 # req: REQ_8151, REQ_0107, REQ_0265
@@ -185,10 +226,12 @@ class ImagePort:
         self._all_fresh = bytes([_FRESH]) * count
         self._all_fresh_index = -1
         self._fresh_index = [-1] * count
-        self._head_at = slice(_HEAD_IN.size, self.inputs_at)
+        self._in_bytes = slice(_PAYLOAD_AT, _PAYLOAD_AT + input_record_bytes(layout))
+        self._unpack_head = Struct(f"{_HEAD_IN.format}{count}s").unpack_from
         self._renewed = bytes(int(position in renews) for position in range(count))
-        self._out_size = output_record_bytes(layout)
-        self._outputs_at = _HEAD_OUT.size + count
+        record = _output_record(layout)
+        self._out_size = record.size
+        self._pack_into = record.pack_into
         self.listener: Final[ListenerPort] = transport.listener(event_service_name(image_in_service(connector)))
         self._reader = RawChannelReader(
             transport, image_in_service(connector), input_record_bytes(layout), IMAGE_SETTINGS
@@ -202,17 +245,20 @@ class ImagePort:
         """Take what has arrived; return how many cycles have completed since the last call, 0 if there is no image."""
         self.listener.drain()
         reader, taken, newest = self._reader, 0, b""
-        while (fields := reader.receive()) is not None:
-            newest = bytes(reader.view[64 : 64 + fields[3]])
+        while reader.receive() is not None:
+            newest = reader.view[self._in_bytes].tobytes()
             taken += 1
         if not 0 < taken < _BUFFERED:
             return 0
-        last = self.cycle_index
-        index, self.at_ns, wc_ok = _HEAD_IN.unpack_from(newest)
+        last, unpack_head = self.cycle_index, self._unpack_head
+        index, self.at_ns, wc_ok, validity = unpack_head(newest)
         self.record, self.cycle_index, self.wc_ok = newest, index, bool(wc_ok)
         if index <= last or last < 0:  # the first one, or a gateway that has restarted
             self._all_fresh_index, self._fresh_index, last = -1, [-1] * len(self._fresh_index), index - 1
-        self._note_validity(newest[self._head_at], index)
+        if validity == self._all_fresh:
+            self._all_fresh_index = index
+        else:
+            self._note_validity(validity, index)
         self.missed += index - last - 1
         return int(index - last)
 
@@ -227,12 +273,12 @@ class ImagePort:
 
     def commit(self) -> None:
         """Send the output image and stand behind it anew, without waiting."""
-        writer, at = self._writer, self._outputs_at
+        writer, pack_into, index = self._writer, self._pack_into, self.cycle_index
+        if index < 0:  # nothing has arrived yet
+            index = 0
         slot = writer.loan()
         try:
-            _HEAD_OUT.pack_into(slot, 0, max(self.cycle_index, 0))
-            slot[_HEAD_OUT.size : at] = self._renewed
-            slot[at : self._out_size] = self.outputs
+            pack_into(slot, 0, index, self._renewed, self.outputs)
         except BaseException:
             writer.discard()
             raise
@@ -248,9 +294,6 @@ class ImagePort:
         self._writer.close()
 
     def _note_validity(self, validity: bytes, index: int) -> None:
-        if validity == self._all_fresh:
-            self._all_fresh_index = index
-            return
         for position, value in enumerate(validity):
             if value == _FRESH:
                 self._fresh_index[position] = index

@@ -22,6 +22,7 @@ from taktora.executor import Alarm, Context, ExecutableItem, TriggerDeclarer
 __all__ = ["LocalBus", "OutputStage"]
 
 _MOST_STEPS = 64
+_ALL: Final = slice(None)
 
 
 class OutputStage:
@@ -49,23 +50,24 @@ class OutputStage:
                 f"stage_outputs: {len(outputs)} bytes of outputs and {len(renewed)} marks; the layout has "
                 f"{len(self._outputs)} bytes and {len(self._renewed)} SubDevices"
             )
-        self._outputs[:] = outputs
+        self._outputs[_ALL] = outputs
         if self._is_new:
             for place, mark in enumerate(renewed):
                 self._renewed[place] |= mark
         else:
-            self._renewed[:] = renewed
+            self._renewed[_ALL] = renewed
             self._is_new = True
 
     def collect(self, outputs: bytearray, renewed: bytearray) -> None:
-        if self.pull is not None:
-            self.pull()
+        pull = self.pull
+        if pull is not None:
+            pull()
         if self._is_new:
-            outputs[:] = self._outputs
-            renewed[:] = self._renewed
+            outputs[_ALL] = self._outputs
+            renewed[_ALL] = self._renewed
             self._is_new = False
         else:
-            renewed[:] = self._clear
+            renewed[_ALL] = self._clear
 
 
 # req: REQ_0328
@@ -166,10 +168,11 @@ class _BusItem(ExecutableItem):
             return
         try:
             # What is due already is done at once; but a bus that is always late must let the other items run too.
-            for _ in range(_MOST_STEPS):
+            due_ns = steps.send(None)
+            now, left = self._now, _MOST_STEPS - 1
+            while left and due_ns <= now():
                 due_ns = steps.send(None)
-                if due_ns > self._now():
-                    break
+                left -= 1
             self._alarm.set(due_ns)
         except StopIteration:
             self._steps = None

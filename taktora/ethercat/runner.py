@@ -37,6 +37,7 @@ _UP, _DEGRADED = ConnectorHealthKind.UP, ConnectorHealthKind.DEGRADED
 _OUTPUT_INCREMENT: Final = 2
 # What a NamedTuple's own constructor does in the end, in half the time; for what is made once per cycle.
 _new_tuple = tuple.__new__
+_ALL: Final = slice(None)
 
 
 class OutputSource(Protocol):
@@ -108,7 +109,9 @@ class CycleRunner:
         self._all_fresh = bytes((Validity.FRESH,)) * count
         self._outputs: tuple[tuple[int, memoryview, memoryview, bytes], ...] = ()
         self._sources: tuple[tuple[int, memoryview, memoryview], ...] = ()
+        self._images: tuple[memoryview, memoryview] | None = None
         with_outputs = [place.position for place in layout.subdevices if place.output_bits]
+        self._all_live = bytes(bool(place.output_bits) for place in layout.subdevices)
         self._ages = OutputAges(count, with_outputs, plan.max_output_age_cycles, plan.max_output_age_slots)
         self._copies = OutputCopies(plan.copies, layout)
         self._slots = 1
@@ -152,6 +155,7 @@ class CycleRunner:
         """
         now, supervision, scheduler, inputs = self._now, self._supervision, self.scheduler, self._inputs
         exchange, on_cycle, all_fresh = self._driver.exchange, self._listener.on_cycle, self._all_fresh
+        source = None if self._images is None else self._images[1]
         while True:
             arrived_ns = begun_ns = now()
             due_ns = arrived_ns if scheduler.due_ns is None else scheduler.due_ns
@@ -175,8 +179,11 @@ class CycleRunner:
             at_ns = now()
             matches = plain = working_counter >= self._expected and not self._troubled
             if plain:
-                for _, view, target in self._sources:
-                    target[:] = view
+                if source is not None:
+                    inputs[_ALL] = source
+                else:
+                    for _, view, target in self._sources:
+                        target[_ALL] = view
                 validity = all_fresh
             else:
                 matches = self._counter.judge(working_counter, self._expected)
@@ -194,11 +201,15 @@ class CycleRunner:
         if self._ages.advance(self._renewed, self._slots):
             self._follow_ages()
         if staged != self._written or live != self._written_live:
-            for place, view, wanted, safe in self._outputs:
-                view[:] = wanted if live[place] else safe
-            self._written[:] = staged
-            self._written_live[:] = live
-        self._copies.run(self._inputs)
+            if self._images is not None and live == self._all_live:
+                self._images[0][_ALL] = staged
+            else:
+                for place, view, wanted, safe in self._outputs:
+                    view[:] = wanted if live[place] else safe
+            self._written[_ALL] = staged
+            self._written_live[_ALL] = live
+        if self._copies.is_any:
+            self._copies.run(self._inputs)
 
     def _follow_ages(self) -> None:
         """Want SAFE-OP for those whose outputs are aged and OP for the rest; an exchange comes before the request."""
@@ -332,9 +343,16 @@ class CycleRunner:
                 start = place.input_offset
                 sources.append((place.position, view, inputs[start : start + place.input_bytes]))
         self._outputs, self._sources = tuple(outputs), tuple(sources)
+        self._images = self._fitting_images()
         self._copies.bind({self._layout.subdevices[place].address: view for place, view, _, _ in outputs})
         self._found = found
         self._begin_anew()
+
+    def _fitting_images(self) -> tuple[memoryview, memoryview] | None:
+        """Return the driver's images in one piece where they are as long as ours."""
+        images = self._driver.images()
+        sizes = self._layout.output_bytes, self._layout.input_bytes
+        return images if images is not None and (len(images[0]), len(images[1])) == sizes else None
 
     def _begin_anew(self) -> None:
         self._source.collect(self._staged, self._renewed)  # what was staged during the outage is an old command

@@ -34,6 +34,9 @@ class CycleScheduler:
             return 0
         if now_ns < due_ns:
             return None
+        if now_ns - due_ns < self.interval_ns:
+            self.due_ns = due_ns + self.interval_ns
+            return 0
         skipped = (now_ns - due_ns) // self.interval_ns
         self.due_ns = due_ns + (skipped + 1) * self.interval_ns
         self.skipped_slots += skipped

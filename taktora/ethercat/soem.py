@@ -331,6 +331,9 @@ class SoemDriver:
     def inputs(self, address: int) -> memoryview | None:
         return self._inputs.get(address) if self._was_up else None
 
+    def images(self) -> tuple[memoryview, memoryview] | None:
+        return None  # pysoem keeps the bytes of each SubDevice for itself
+
     def survey(self) -> Steps[tuple[SubDeviceState, ...]]:
         yield from ()
         return self._states()

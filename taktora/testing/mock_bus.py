@@ -226,6 +226,9 @@ class MockBusDriver:
         subdevice = self._subdevices.get(address) if self._is_up else None
         return None if subdevice is None else memoryview(subdevice.inputs).toreadonly()
 
+    def images(self) -> tuple[memoryview, memoryview] | None:
+        return None
+
     def survey(self) -> Steps[tuple[SubDeviceState, ...]]:
         self.survey_calls += 1
         if self._clock is not None:

@@ -363,6 +363,9 @@ class SimulatedMainDevice:
     def inputs(self, address: int) -> memoryview | None:
         return self._input_views.get(address) if self._was_up else None
 
+    def images(self) -> tuple[memoryview, memoryview] | None:
+        return (memoryview(self._outputs), memoryview(self._inputs)) if self._was_up else None
+
     def survey(self) -> Steps[tuple[SubDeviceState, ...]]:
         return tuple((yield from self._states(self._mapped)))
 

@@ -66,6 +66,23 @@ def test_each_subdevice_has_its_own_bits_also_where_they_share_a_byte() -> None:
     assert (cell.devices["axis2"].output("target"), cell.devices["fixed"].output("mode")) == (-5, 8)
 
 
+@pytest.mark.verifies("REQ_0326", "REQ_0327")
+def test_the_images_in_one_piece_are_those_of_each_subdevice() -> None:
+    cell = Cell(MIXED)
+    assert cell.main.images() is None
+    cell.run(cell.main.bring_up())
+    images = cell.main.images()
+    assert images is not None
+    subdevices = cell.plan.layout().subdevices
+    for place in subdevices:
+        for own, mark in ((cell.main.outputs(place.address), 0x40), (cell.main.inputs(place.address), 0x80)):
+            assert own is not None
+            own[:] = bytes([mark + place.position]) * len(own)
+
+    assert bytes(images[0]) == b"".join(bytes([0x40 + each.position]) * each.output_bytes for each in subdevices)
+    assert bytes(images[1]) == b"".join(bytes([0x80 + each.position]) * each.input_bytes for each in subdevices)
+
+
 @pytest.mark.verifies("REQ_8105")
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 20)), min_size=1, max_size=12), st.booleans(), st.data())
