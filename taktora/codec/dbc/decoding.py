@@ -25,6 +25,9 @@ _FAULTS: Final = (StructError, ValueError, TypeError)
 class _Steps(NamedTuple):
     """What is done to the numbers that ``struct`` has read, in this order; each entry begins with the place."""
 
+    looked_up: tuple[tuple[int, int, tuple[float, ...]], ...]
+    """The place of its byte, and what it is for each value of that: the fastest way for what is within one byte."""
+    swapped: tuple[tuple[int, Callable[[bytes], tuple[float]]], ...]
     wide: tuple[tuple[int, ByteOrder], ...]
     parts: tuple[tuple[int, int, int, int], ...]
     """Where it is cut from, by how many bits it is shifted, and its mask."""
@@ -55,22 +58,40 @@ def compile_decoder(layout: Layout, size_bytes: int, fields: Fields, exact: Deco
     return _decoder(unpack, steps, None, fields.make, exact) if steps.scaled else _plain(unpack, fields.make, exact)
 
 
-_NO_STEPS: Final = _Steps((), (), (), (), (), ())
+_NO_STEPS: Final = _Steps((), (), (), (), (), (), (), ())
 
 
 def _steps(layout: Layout, converters: Sequence[Callable[[float], Any] | None]) -> _Steps:
     slots = list(enumerate(layout.slots))
+    rest = [(place, slot) for place, slot in slots if not _is_looked_up(slot)]
+    looked_up = [
+        (place, slot.part.into if slot.part else place, _table(slot)) for place, slot in slots if _is_looked_up(slot)
+    ]
+    parts = [(place, slot.part.into, slot) for place, slot in rest if slot.part]
     # The first part of its bytes comes last, for it takes their place.
-    parts = [(place, slot, slot.part) for place, slot in slots if slot.part]
-    parts.sort(key=lambda entry: entry[0] == entry[2].into)
+    looked_up.sort(key=lambda entry: entry[0] == entry[1])
+    parts.sort(key=lambda entry: entry[0] == entry[1])
     return _Steps(
+        looked_up=tuple(looked_up),
+        swapped=tuple((place, Struct(codes).unpack) for place, codes in layout.swapped),
         wide=tuple((place, order) for place, _size, order in layout.wide),
-        parts=tuple((place, part.into, part.shift, (1 << slot.signal.bits) - 1) for place, slot, part in parts),
-        signed_parts=tuple((place, 1 << slot.signal.bits - 1) for place, slot, _ in parts if slot.signal.is_signed),
-        moved=tuple((place, slot.signal.offset) for place, slot in slots if slot.is_moved),
-        scaled=tuple((place, *_scale(slot)) for place, slot in slots if slot.is_scaled),
+        parts=tuple((place, into, slot.part.shift, slot.mask) for place, into, slot in parts if slot.part),
+        signed_parts=tuple((place, 1 << slot.signal.bits - 1) for place, _, slot in parts if slot.signal.is_signed),
+        moved=tuple((place, slot.signal.offset) for place, slot in rest if slot.is_moved),
+        scaled=tuple((place, *_scale(slot)) for place, slot in rest if slot.is_scaled),
         converted=tuple((place, convert) for place, convert in enumerate(converters) if convert is not None),
     )
+
+
+def _is_looked_up(slot: Slot) -> bool:
+    return slot.is_in_byte and (
+        slot.part is not None or (not slot.signal.is_signed and (slot.is_moved or slot.is_scaled))
+    )
+
+
+def _table(slot: Slot) -> tuple[float, ...]:
+    shift = slot.part.shift if slot.part else 0
+    return tuple(slot.signal.raw_to_physical(byte >> shift & slot.mask) for byte in range(256))
 
 
 def _scale(slot: Slot) -> tuple[float, float]:
@@ -114,12 +135,18 @@ def _decoder(
     make: Callable[..., Any],
     exact: Decoder,
 ) -> Decoder:
-    wide, parts, signed_parts, moved, scaled, converted = steps
+    looked_up, swapped, wide, parts, signed_parts, moved, scaled, converted = steps
     from_bytes = int.from_bytes
 
     def decode(view: memoryview) -> Any:
         try:
             values = [*unpack(view)]
+            if looked_up:
+                for place, into, table in looked_up:
+                    values[place] = table[values[into]]
+            if swapped:
+                for place, unpack_one in swapped:
+                    (values[place],) = unpack_one(values[place])
             if parts:
                 for place, order in wide:
                     values[place] = from_bytes(values[place], order)

@@ -6,7 +6,7 @@ which does it or says what is wrong. Their loops go over bare tuples: those are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception
@@ -21,7 +21,7 @@ __all__ = ["Encoder", "compile_encoder"]
 
 Encoder = Callable[[Any, memoryview], int]
 
-_FAULTS: Final = (StructError, ValueError, TypeError, AttributeError, OverflowError)
+_FAULTS: Final = (StructError, LookupError, ValueError, TypeError, AttributeError, OverflowError)
 _EXACT_END: Final = 1 << 53
 """Whole numbers below it are exact as floats."""
 
@@ -29,11 +29,16 @@ _EXACT_END: Final = 1 << 53
 class _Steps(NamedTuple):
     """What is done to the values before ``struct`` writes them, in this order; each entry begins with the place."""
 
+    looked_up: tuple[tuple[int, Mapping[float, int]], ...]
+    """What its byte is for each of its values: the fastest way for whole numbers within one byte."""
     checked: tuple[tuple[int, float, float], ...]
     moved: tuple[tuple[int, float], ...]
     scaled: tuple[tuple[int, float, float, float, float], ...]
+    swapped: tuple[tuple[int, Callable[[float], bytes]], ...]
     first_parts: tuple[tuple[int, int, int], ...]
     """Its mask, and by how many bits it is shifted within its bytes."""
+    more_looked_up: tuple[tuple[int, int, Mapping[float, int]], ...]
+    """The place of its byte, and what it adds to that for each of its values."""
     more_parts: tuple[tuple[int, int, int, int], ...]
     """The place of its bytes, its mask and its shift."""
     wide: tuple[tuple[int, int, ByteOrder], ...]
@@ -66,17 +71,38 @@ def _is_exact(slot: Slot) -> bool:
 
 def _steps(layout: Layout) -> _Steps:
     slots = list(enumerate(layout.slots, 2))  # two arguments of pack_into are before the first value
-    parts = [
-        (place, slot.part.into + 2, (1 << slot.signal.bits) - 1, slot.part.shift) for place, slot in slots if slot.part
-    ]
+    looked_up = [(place, _into(place, slot), _table(slot)) for place, slot in slots if _is_looked_up(slot)]
+    rest = [(place, slot) for place, slot in slots if not _is_looked_up(slot)]
+    parts = [(place, _into(place, slot), slot.mask, slot.part.shift) for place, slot in rest if slot.part]
     return _Steps(
-        checked=tuple((place, *slot.signal.limits) for place, slot in slots if _is_checked(slot)),
-        moved=tuple((place, slot.signal.offset) for place, slot in slots if slot.is_moved),
-        scaled=tuple((place, *_scale(slot)) for place, slot in slots if slot.is_scaled),
+        looked_up=tuple((place, table) for place, into, table in looked_up if place == into),
+        checked=tuple((place, *slot.signal.limits) for place, slot in rest if _is_checked(slot)),
+        moved=tuple((place, slot.signal.offset) for place, slot in rest if slot.is_moved),
+        scaled=tuple((place, *_scale(slot)) for place, slot in rest if slot.is_scaled),
+        swapped=tuple((place + 2, Struct(codes).pack) for place, codes in layout.swapped),
         first_parts=tuple((place, mask, shift) for place, into, mask, shift in parts if place == into),
+        more_looked_up=tuple(entry for entry in looked_up if entry[0] != entry[1]),
         more_parts=tuple(part for part in parts if part[0] != part[1]),
         wide=tuple((place + 2, size, order) for place, size, order in layout.wide),
     )
+
+
+def _into(place: int, slot: Slot) -> int:
+    return place if slot.part is None else slot.part.into + 2
+
+
+def _is_looked_up(slot: Slot) -> bool:
+    return slot.is_in_byte and slot.signal.is_integer and (slot.part is not None or slot.is_moved or _is_checked(slot))
+
+
+def _table(slot: Slot) -> dict[float, int]:
+    """Return, for each value in range, its bits where they are in the byte, or the number itself where it is alone."""
+    signal = slot.signal
+    low, high = signal.limits
+    values = [value for raw in range(1 << signal.bits) if low <= (value := signal.raw_to_physical(raw)) <= high]
+    if slot.part is None:
+        return {value: signal.steps(value) for value in values}
+    return {value: (signal.steps(value) & slot.mask) << slot.part.shift for value in values}
 
 
 def _is_checked(slot: Slot) -> bool:
@@ -136,25 +162,37 @@ def _encoder(
     size_bytes: int,
     exact: Encoder,
 ) -> Encoder:
-    checked, moved, scaled, first_parts, more_parts, wide = steps
+    looked_up, checked, moved, scaled, swapped, first_parts, more_looked_up, more_parts, wide = steps
+    in_parts = more_looked_up or first_parts or more_parts or wide
 
     def encode(value: Any, view: memoryview) -> int:
         try:
             values = [view, 0, *fields_of(value)]  # what pack_into is called with
-            for place, low, high in checked:
-                if not low <= values[place] <= high:
-                    raise ValueError
+            if looked_up:
+                for place, table in looked_up:
+                    values[place] = table[values[place]]
+            if checked:
+                for place, low, high in checked:
+                    if not low <= values[place] <= high:
+                        raise ValueError
             if moved:
                 for place, offset in moved:
                     values[place] -= offset
-            for place, low, high, offset, factor in scaled:
-                physical = values[place]
-                if not low <= physical <= high:
-                    raise ValueError
-                values[place] = ((physical - offset) / factor).__round__()  # as round(), which looks it up first
-            if first_parts:
+            if scaled:
+                for place, low, high, offset, factor in scaled:
+                    physical = values[place]
+                    if not low <= physical <= high:
+                        raise ValueError
+                    values[place] = ((physical - offset) / factor).__round__()  # as round(), which looks it up first
+            if swapped:
+                for place, pack_one in swapped:
+                    values[place] = pack_one(values[place])
+            if in_parts:
                 for place, mask, shift in first_parts:
                     values[place] = (values[place] & mask) << shift
+                for place, into, table in more_looked_up:
+                    values[into] |= table[values[place]]
+                    values[place] = b""
                 for place, into, mask, shift in more_parts:
                     values[into] |= (values[place] & mask) << shift
                     values[place] = b""

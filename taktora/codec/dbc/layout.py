@@ -14,12 +14,16 @@ _FLOATS: Final = {2: "e", 4: "f", 8: "d"}
 
 ByteOrder = Literal["little", "big"]
 
+_MARKS: Final[dict[ByteOrder, str]] = {"little": "<", "big": ">"}
+
 
 class Part(NamedTuple):
     """Where a signal is within the bytes that it shares; ``into`` is the slot that holds them."""
 
     into: int
     shift: int
+    is_byte: bool
+    """Whether they are one byte only."""
 
 
 class Slot(NamedTuple):
@@ -27,6 +31,15 @@ class Slot(NamedTuple):
 
     signal: DbcSignal
     part: Part | None
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.signal.bits) - 1
+
+    @property
+    def is_in_byte(self) -> bool:
+        """Whether there are 256 cases of it at most."""
+        return self.signal.bits == 8 if self.part is None else self.part.is_byte
 
     @property
     def is_moved(self) -> bool:
@@ -38,6 +51,13 @@ class Slot(NamedTuple):
         """Whether raw and physical differ by a factor, or by an offset that is not whole."""
         factor, offset = self.signal.factor, self.signal.offset
         return factor != 1 or (offset != 0 and not self.signal.is_integer)
+
+
+class Swapped(NamedTuple):
+    """A slot of bytes that are one number in the order that the rest has not; ``codes`` are its own."""
+
+    place: int
+    codes: str
 
 
 class Bytes(NamedTuple):
@@ -54,6 +74,7 @@ class Layout(NamedTuple):
     codes_in_use: str
     size_in_use: int
     slots: tuple[Slot, ...]
+    swapped: tuple[Swapped, ...]
     wide: tuple[Bytes, ...]
 
     def codes(self, size_bytes: int) -> str:
@@ -76,35 +97,42 @@ class _Group(NamedTuple):
 def lay_out(message: DbcMessage) -> Layout | None:
     """Return the layout of a message, or None where it has none.
 
-    Multiplexed signals are now here, now not; a float across bytes of others, or in the other byte order, and two byte
-    orders within the same bytes have no code.
+    Multiplexed signals are now here, now not; a float across bytes, and two byte orders within the same bytes have no
+    code.
     """
     if not message.signals or any(signal.multiplexer is not None for signal in message.signals):
         return None
     groups = _groups(message)
     order = _order_of([signal for signal in message.signals if _spans_bytes(signal)])
-    codes, end = [">" if order == "big" else "<"], 0
+    codes, end = [_MARKS[order]], 0
     slots: list[Slot] = []
+    swapped: list[Swapped] = []
     wide: list[Bytes] = []
     for group in groups:
         codes.append(f"{group.first - end}x")
         end = group.end
-        if (code := _code_alone(group, order)) is not None:
+        crossing = [signal for signal in group.signals if _spans_bytes(signal)]
+        own_order = _order_of(crossing) if crossing else order
+        if (code := _code_alone(group)) is not None:
+            if own_order != order:
+                swapped.append(Swapped(len(slots), _MARKS[own_order] + code))
+                code = f"{group.size}s"
             codes.append(code)
             slots.append(Slot(group.signals[0], None))
             continue
-        crossing = [signal for signal in group.signals if _spans_bytes(signal)]
         if any(signal.is_float for signal in group.signals) or len({signal.is_motorola for signal in crossing}) > 1:
             return None
-        own_order = _order_of(crossing) if crossing else order
         is_word = group.size in _WORDS and (group.size == 1 or own_order == order)
         if not is_word:
             wide.append(Bytes(len(slots), group.size, own_order))
         # Where several signals share bytes, all but the first have a slot of no bytes.
         codes.append((_WORDS[group.size] if is_word else f"{group.size}s") + "0s" * (len(group.signals) - 1))
         into = len(slots)
-        slots += [Slot(signal, Part(into, _shift(message, signal, group, own_order))) for signal in group.signals]
-    return Layout("".join(codes), end, tuple(slots), tuple(wide))
+        slots += [
+            Slot(signal, Part(into, _shift(message, signal, group, own_order), group.size == 1))
+            for signal in group.signals
+        ]
+    return Layout("".join(codes), end, tuple(slots), tuple(swapped), tuple(wide))
 
 
 def _groups(message: DbcMessage) -> list[_Group]:
@@ -136,12 +164,10 @@ def _order_of(signals: Sequence[DbcSignal]) -> ByteOrder:
     return "big" if 2 * sum(signal.is_motorola for signal in signals) > len(signals) else "little"
 
 
-def _code_alone(group: _Group, order: ByteOrder) -> str | None:
-    """Return the code of a signal that fills its bytes, in the order of the rest."""
+def _code_alone(group: _Group) -> str | None:
+    """Return the code of a signal that fills its bytes."""
     signal = group.signals[0]
     if len(group.signals) > 1 or signal.bits != 8 * group.size or group.size not in _WORDS:
-        return None
-    if group.size > 1 and _order_of([signal]) != order:
         return None
     if signal.is_float:
         return _FLOATS[group.size]
