@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from taktora.app.bench import Bench, EthercatBacking
 from taktora.app.machine import load_machine
-from taktora.connector.health import ConnectorHealth, Degraded, Down
 from taktora.connector.reconnect import ExponentialBackoff, RandomSource
 from taktora.errors import ConfigurationError
 from taktora.ethercat.backend import BusRequest
-from taktora.ethercat.driver import BusDriver, Emergency, Steps
-from taktora.ethercat.image import CycleRecord, CyclicBus
+from taktora.ethercat.driver import BusDriver, Steps
+from taktora.ethercat.image import CyclicBus
 from taktora.ethercat.network import EthercatBusSpec
 from taktora.ethercat.options import BusPlan, EthercatConnectorOptions
 from taktora.ethercat.resolve import resolve
 from taktora.ethercat.scan import FoundDevice
 from taktora.ethercat.scan_diff import differences
 from taktora.runtime import Runtime
+from taktora.testing.bus_log import BusLog
 
 if TYPE_CHECKING:
     from taktora.app import App
@@ -61,38 +61,6 @@ _POLL_S: Final = 0.005
 def quick_policy(random: RandomSource) -> ExponentialBackoff:
     """Return a reconnect policy for tests: 20 ms to 100 ms, for ever."""
     return ExponentialBackoff(random, initial_ns=20_000_000, max_ns=100_000_000)
-
-
-class BusLog:
-    """A ``BusListener`` that keeps all that a bus reports."""
-
-    def __init__(self) -> None:
-        self.records: list[CycleRecord] = []
-        self.healths: list[ConnectorHealth] = []
-        self.emergencies: list[Emergency] = []
-        self.failures: list[BaseException] = []
-
-    def on_cycle(self, record: CycleRecord) -> None:
-        self.records.append(record)
-
-    def on_health(self, health: ConnectorHealth) -> None:
-        self.healths.append(health)
-
-    def on_emergency(self, emergency: Emergency) -> None:
-        self.emergencies.append(emergency)
-
-    def on_failure(self, error: BaseException) -> None:
-        self.failures.append(error)
-
-    @property
-    def kinds(self) -> list[str]:
-        """The moves of health by name: ``["Up", "Degraded", "Up"]``."""
-        return [health.kind.value for health in self.healths]
-
-    @property
-    def reasons(self) -> list[str]:
-        """The reason of each move, empty where a state has none."""
-        return [str(health.reason) if isinstance(health, Degraded | Down) else "" for health in self.healths]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taktora.testing.bus_log import BusLog
 from taktora.testing.check_clock import check_clock
 from taktora.testing.check_codec import check_codec
 from taktora.testing.check_connector import ConnectorBench, check_connector
@@ -13,6 +14,7 @@ from taktora.testing.mock_can import MockCanInterface
 from taktora.testing.mock_reactor import ManualClock, ManualReactor, ScriptedModel
 
 __all__ = [
+    "BusLog",
     "ConnectorBench",
     "Corrupt",
     "CycleKind",

@@ -12,6 +12,7 @@ from taktora.ethercat.local import LocalBus
 from taktora.ethercat.network import DeviceSpec, EthercatBusSpec
 from taktora.ethercat.resolve import resolve
 from taktora.ethercat.sii import build_sii
+from taktora.testing import BusLog
 from taktora_sim.ethercat.devices.base import SimulatedDevice
 from taktora_sim.ethercat.devices.coupler import Coupler
 from taktora_sim.ethercat.devices.digital import DigitalInputs
@@ -21,7 +22,7 @@ from taktora_sim.ethercat.maindevice import SimulatedMainDevice
 from taktora_sim.ethercat.segment import SimulatedSegment
 from taktora_sim.ethercat.subdevice import SubDevice
 from taktora_sim.world import World
-from tests.unit.ethercat.bus_bench import Recorder, make_policy
+from tests.unit.ethercat.bus_bench import make_policy
 
 MS = 1_000_000
 _LIVE = b"\x5a\xa5"
@@ -60,7 +61,7 @@ class Cabinet:
             ],
         )
         self.world = world
-        self.seen = Recorder()
+        self.seen = BusLog()
         self.bus = LocalBus(self.plan, SimulatedMainDevice(self.segment, self.plan), world, make_policy())
         executor = world.runtime.executor_builder("gateway").build()
         for item in self.bus.items():

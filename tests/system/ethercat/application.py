@@ -18,7 +18,8 @@ from taktora.ethercat.resolve import resolve
 from taktora.ethercat.soem import SoemDriver
 from taktora.ethercat.soem_options import SoemOptions
 from taktora.executor.attributes import ThreadAttributes
-from tests.system.ethercat.cell import FRAME_TIMEOUT_US, Listener, cell
+from taktora.testing import BusLog
+from tests.system.ethercat.cell import FRAME_TIMEOUT_US, cell
 
 MAX_AGE_CYCLES = 20
 """Above the default: this application has no real-time priority, and the machine may be busy."""
@@ -28,7 +29,7 @@ def main(interface: str, folder: Path) -> None:
     plan = replace(resolve(cell(folder)), network_interface=interface, max_output_age_cycles=MAX_AGE_CYCLES)
     driver = partial(SoemDriver, options=SoemOptions(frame_timeout_us=FRAME_TIMEOUT_US))
     bus = ProcessBus(BusSetup(name="cell", plan=plan, make_driver=driver, attributes=ThreadAttributes(priority=50)))
-    listener = Listener()
+    listener = BusLog()
     bus.start(listener)
     listener.wait(lambda got: got.records)
     print(f"ready {bus.pid}", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from taktora.connector.health import ConnectorHealth
 from taktora.connector.reconnect import ExponentialBackoff, RandomSource
 from taktora.ethercat.datatypes import DataType
 from taktora.ethercat.device_objects import build_dictionary
 from taktora.ethercat.dictionary import READ_WRITE, ObjectEntry
-from taktora.ethercat.driver import Emergency, Steps
-from taktora.ethercat.image import CycleRecord
+from taktora.ethercat.driver import Steps
 from taktora.ethercat.network import DeviceSpec, EntrySpec, EthercatBusSpec, MailboxSpec, PdoSpec, PdosSpec, SdoSpec
 from taktora.ethercat.options import BusPlan
 from taktora.ethercat.process import BusSetup, ProcessBus
@@ -157,39 +154,6 @@ def bus_on(rig: EthercatRig, plan: BusPlan) -> ProcessBus:
             records=8192,  # this process has no priority: it may be away for a while
         )
     )
-
-
-class Listener:
-    """Keeps what a bus tells; waits are bounded."""
-
-    def __init__(self) -> None:
-        self.records: list[CycleRecord] = []
-        self.healths: list[ConnectorHealth] = []
-        self.emergencies: list[Emergency] = []
-        self.failures: list[BaseException] = []
-        self._news = threading.Condition()
-
-    def on_cycle(self, record: CycleRecord) -> None:
-        self._add(self.records, record)
-
-    def on_health(self, health: ConnectorHealth) -> None:
-        self._add(self.healths, health)
-
-    def on_emergency(self, emergency: Emergency) -> None:
-        self._add(self.emergencies, emergency)
-
-    def on_failure(self, error: BaseException) -> None:
-        self._add(self.failures, error)
-
-    def _add(self, to: list[Any], what: Any) -> None:
-        with self._news:
-            to.append(what)
-            self._news.notify_all()
-
-    def wait(self, predicate: Callable[[Listener], object]) -> None:
-        with self._news:
-            assert self._news.wait_for(lambda: predicate(self) or self.failures, PATIENCE_S), self.healths
-        assert not self.failures, self.failures
 
 
 def wait_for(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:

@@ -16,9 +16,10 @@ from taktora.ethercat.process import ProcessBus
 from taktora.ethercat.resolve import resolve
 from taktora.executor.attributes import ThreadAttributes
 from taktora.runtime import Runtime
+from taktora.testing import BusLog
 from taktora_hil.rig_ethercat import EthercatRig
 from taktora_sim.ethercat.devices.terminals import coupler, digital_inputs
-from tests.system.ethercat.cell import FRAME_TIMEOUT_US, Listener
+from tests.system.ethercat.cell import FRAME_TIMEOUT_US
 
 pytestmark = pytest.mark.world("rig")
 
@@ -39,7 +40,7 @@ def test_the_driver_runs_as_the_bench_file_says(tmp_path: Path) -> None:
         request = bus_request("cell", "test", spec, options, tmp_path, backing, tmp_path)
         bus = make_bus(Runtime.system(transport="inprocess"), request)
         assert isinstance(bus, ProcessBus)
-        listener = Listener()
+        listener = BusLog()
         try:
             bus.start(listener)
             listener.wait(lambda seen: "Up" in [health.kind.value for health in seen.healths])

@@ -12,7 +12,8 @@ from taktora.errors import StackError
 from taktora.ethercat.nic import is_promiscuous
 from taktora.ethercat.soem import SoemDriver
 from taktora.ethercat.soem_scan import read_segment
-from tests.system.ethercat.cell import Listener, bus_on, run
+from taktora.testing import BusLog
+from tests.system.ethercat.cell import bus_on, run
 from tests.system.ethercat.conftest import Cell, MakeDriver
 
 pytestmark = pytest.mark.world("rig")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.world("rig")
 @pytest.mark.verifies("REQ_0312", "REQ_8153", "REQ_8510")
 def test_a_scan_and_a_second_driver_leave_a_running_bus_alone(cell: Cell) -> None:
     nic = cell.rig.interface
-    bus, listener = bus_on(cell.rig, cell.plan), Listener()
+    bus, listener = bus_on(cell.rig, cell.plan), BusLog()
     bus.start(listener)
     try:
         listener.wait(lambda all_: len(all_.records) > 10)

@@ -14,17 +14,18 @@ from taktora.connector.health import Connecting, ConnectorHealth, Degraded, Down
 from taktora.ethercat.image import Validity
 from taktora.ethercat.process import ProcessBus
 from taktora.ethercat.watchdog import SmWatchdog
+from taktora.testing import BusLog
 from taktora.traceability.measure import Measure
-from tests.system.ethercat.cell import Listener, bus_on, wait_for
+from tests.system.ethercat.cell import bus_on, wait_for
 from tests.system.ethercat.conftest import Cell
 
 pytestmark = pytest.mark.world("rig")
 
 
 @pytest.fixture
-def running(cell: Cell) -> Iterator[tuple[ProcessBus, Listener]]:
+def running(cell: Cell) -> Iterator[tuple[ProcessBus, BusLog]]:
     """The bus of the cell, in OP."""
-    bus, listener = bus_on(cell.rig, cell.plan), Listener()
+    bus, listener = bus_on(cell.rig, cell.plan), BusLog()
     try:
         bus.start(listener)
         listener.wait(lambda got: got.healths)
@@ -45,7 +46,7 @@ def fresh(validity: bytes) -> list[int]:
 @pytest.mark.timeout(120)
 @pytest.mark.verifies("REQ_8110", "REQ_0265", "REQ_0329")
 def test_ten_thousand_cycles_have_the_expected_working_counter(
-    running: tuple[ProcessBus, Listener], measure: Measure
+    running: tuple[ProcessBus, BusLog], measure: Measure
 ) -> None:
     _bus, listener = running
 
@@ -61,7 +62,7 @@ def test_ten_thousand_cycles_have_the_expected_working_counter(
 
 
 @pytest.mark.verifies("REQ_0331", "REQ_0332", "REQ_0333", "REQ_0842")
-def test_a_cut_of_the_whole_cable_is_recovered_by_the_policy(cell: Cell, running: tuple[ProcessBus, Listener]) -> None:
+def test_a_cut_of_the_whole_cable_is_recovered_by_the_policy(cell: Cell, running: tuple[ProcessBus, BusLog]) -> None:
     _bus, listener = running
     with cell.rig.control.fault("ethercat/cell/coupler", "cut-cable"):
         listener.wait(lambda got: kinds(got.healths).count(Connecting) >= 2)
@@ -80,7 +81,7 @@ def test_a_cut_of_the_whole_cable_is_recovered_by_the_policy(cell: Cell, running
 
 
 @pytest.mark.verifies("REQ_0320", "REQ_0319", "REQ_0331")
-def test_a_cut_between_two_devices_degrades_and_heals(cell: Cell, running: tuple[ProcessBus, Listener]) -> None:
+def test_a_cut_between_two_devices_degrades_and_heals(cell: Cell, running: tuple[ProcessBus, BusLog]) -> None:
     _bus, listener = running
     with cell.rig.control.fault("ethercat/cell/axis1", "cut-cable"):
         listener.wait(lambda got: len(got.healths) >= 2)
@@ -97,7 +98,7 @@ def test_a_cut_between_two_devices_degrades_and_heals(cell: Cell, running: tuple
 
 
 @pytest.mark.verifies("REQ_0331", "REQ_0319")
-def test_a_power_cycle_of_one_device_ends_in_op_again(cell: Cell, running: tuple[ProcessBus, Listener]) -> None:
+def test_a_power_cycle_of_one_device_ends_in_op_again(cell: Cell, running: tuple[ProcessBus, BusLog]) -> None:
     _bus, listener = running
     with cell.rig.control.fault("ethercat/cell/large", "power-cycle"):
         listener.wait(lambda got: len(got.healths) >= 2)
@@ -112,7 +113,7 @@ def test_a_power_cycle_of_one_device_ends_in_op_again(cell: Cell, running: tuple
 @pytest.mark.verifies("REQ_0842", "REQ_0838")
 def test_a_wrong_device_is_a_final_down_with_the_driver_s_text(cell: Cell) -> None:
     cell.rig.control.inject("ethercat/cell/do16", "wrong-identity", product_code=0x2010 + 1)
-    bus, listener = bus_on(cell.rig, cell.plan), Listener()
+    bus, listener = bus_on(cell.rig, cell.plan), BusLog()
     try:
         bus.start(listener)
         listener.wait(lambda got: got.healths)
@@ -127,7 +128,7 @@ def test_a_wrong_device_is_a_final_down_with_the_driver_s_text(cell: Cell) -> No
 
 
 @pytest.mark.verifies("REQ_8104")
-def test_an_emergency_reaches_the_listener(cell: Cell, running: tuple[ProcessBus, Listener]) -> None:
+def test_an_emergency_reaches_the_listener(cell: Cell, running: tuple[ProcessBus, BusLog]) -> None:
     _bus, listener = running
 
     cell.rig.control.inject("ethercat/cell/axis1", "send-emergency", code=0x5441)
@@ -141,7 +142,7 @@ def test_the_watchdogs_make_outputs_safe_when_the_driver_is_stopped(cell: Cell, 
     watchdog = SmWatchdog.from_timeout_us(40_000)
     subs = tuple(replace(sub, sm_watchdog=watchdog if sub.output_bits else None) for sub in cell.plan.subdevices)
     plan = replace(cell.plan, subdevices=subs, max_output_age_cycles=1_000_000)
-    bus, listener = bus_on(cell.rig, plan), Listener()
+    bus, listener = bus_on(cell.rig, plan), BusLog()
     try:
         bus.start(listener)
         listener.wait(lambda got: got.healths)
@@ -163,7 +164,7 @@ def test_the_watchdogs_make_outputs_safe_when_the_driver_is_stopped(cell: Cell, 
 
 
 @pytest.mark.verifies("REQ_0312")
-def test_close_takes_the_segment_down(cell: Cell, running: tuple[ProcessBus, Listener]) -> None:
+def test_close_takes_the_segment_down(cell: Cell, running: tuple[ProcessBus, BusLog]) -> None:
     bus, listener = running
 
     bus.close()

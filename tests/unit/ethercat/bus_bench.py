@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taktora.connector.health import ConnectorHealth, Degraded, Down
 from taktora.connector.reconnect import ExponentialBackoff, ReconnectPolicy
-from taktora.ethercat.driver import BusDriver, Emergency
-from taktora.ethercat.image import CycleRecord
+from taktora.ethercat.driver import BusDriver
 from taktora.ethercat.local import OutputStage
 from taktora.ethercat.options import BusPlan, EthercatConnectorOptions, SliceCopy
 from taktora.ethercat.pdo import SubDeviceMap
 from taktora.ethercat.runner import CycleRunner
-from taktora.testing import ManualClock
+from taktora.testing import BusLog, ManualClock
 from taktora.testing.mock_bus import MockBusDriver
 
 MS = 1_000_000
@@ -46,38 +44,6 @@ def make_policy(attempts: int | None = None) -> Callable[[], ReconnectPolicy]:
     return lambda: ExponentialBackoff(initial_ns=10 * MS, jitter_ratio=0.0, max_attempts=attempts)
 
 
-class Recorder:
-    """A ``BusListener`` that keeps everything."""
-
-    def __init__(self) -> None:
-        self.records: list[CycleRecord] = []
-        self.healths: list[ConnectorHealth] = []
-        self.emergencies: list[Emergency] = []
-        self.failures: list[BaseException] = []
-
-    def on_cycle(self, record: CycleRecord) -> None:
-        self.records.append(record)
-
-    def on_health(self, health: ConnectorHealth) -> None:
-        self.healths.append(health)
-
-    def on_emergency(self, emergency: Emergency) -> None:
-        self.emergencies.append(emergency)
-
-    def on_failure(self, error: BaseException) -> None:
-        self.failures.append(error)
-
-    @property
-    def texts(self) -> list[str]:
-        """Each move as a line: ``Degraded: cycle failed: ...``."""
-        return [show(health) for health in self.healths]
-
-
-def show(health: ConnectorHealth) -> str:
-    reason = f": {health.reason}" if isinstance(health, Degraded | Down) else ""
-    return health.kind.value + reason
-
-
 class BusBench:
     """Steps the cycle of a plan over a mock."""
 
@@ -88,14 +54,14 @@ class BusBench:
         policy: Callable[[], ReconnectPolicy] | None = None,
         clock: ManualClock | None = None,
         wire_round_ns: int = 0,
-        seen: Recorder | None = None,
+        seen: BusLog | None = None,
     ) -> None:
         self.plan = plan or make_plan()
         self.clock = clock or ManualClock()
         self.mock = driver or MockBusDriver.for_plan(
             self.plan, clock=self.clock if wire_round_ns else None, wire_round_ns=wire_round_ns
         )
-        self.seen = seen or Recorder()
+        self.seen = seen or BusLog()
         self.layout = self.plan.layout()
         self.stage = OutputStage(self.layout)
         bus: BusDriver = self.mock

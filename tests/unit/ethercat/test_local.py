@@ -14,14 +14,15 @@ from taktora.ethercat.image import CycleRecord
 from taktora.ethercat.local import LocalBus
 from taktora.executor import item_with_triggers
 from taktora.runtime import Runtime
+from taktora.testing import BusLog
 from taktora.testing.mock_bus import MockBusDriver
 from taktora_sim.world import World
-from tests.unit.ethercat.bus_bench import MS, Recorder, make_plan, make_policy
+from tests.unit.ethercat.bus_bench import MS, make_plan, make_policy
 
 _WIRE_NS = 150_000
 
 
-def _bus(world: World, cycle_time_ns: int = MS) -> tuple[LocalBus, MockBusDriver, Recorder]:
+def _bus(world: World, cycle_time_ns: int = MS) -> tuple[LocalBus, MockBusDriver, BusLog]:
     plan = make_plan(cycle_time_ns=cycle_time_ns)
     mock = MockBusDriver.for_plan(plan, clock=world, wire_round_ns=_WIRE_NS)
     bus = LocalBus(plan, mock, world, make_policy())
@@ -29,7 +30,7 @@ def _bus(world: World, cycle_time_ns: int = MS) -> tuple[LocalBus, MockBusDriver
     for item in bus.items():
         executor.add(item)
     world.runtime.start(executor)
-    return bus, mock, Recorder()
+    return bus, mock, BusLog()
 
 
 @pytest.mark.verifies("REQ_0316", "REQ_0328")
@@ -77,7 +78,7 @@ def test_a_recovery_takes_virtual_time_only() -> None:
 
 @pytest.mark.verifies("REQ_0296")
 def test_what_nobody_foresaw_reaches_the_listener_and_the_bus_stands_still() -> None:
-    class Broken(Recorder):
+    class Broken(BusLog):
         def on_cycle(self, record: CycleRecord) -> None:
             raise ZeroDivisionError(record.cycle_index)
 
@@ -138,7 +139,7 @@ def test_a_bus_that_is_always_late_lets_the_other_items_of_its_executor_run() ->
         for item in bus.items():
             executor.add(item)
         world.runtime.start(executor)
-        bus.start(Recorder())
+        bus.start(BusLog())
 
         world.run_for(5 * MS)
 
@@ -165,10 +166,10 @@ def test_on_the_wall_clock_the_same_bus_runs_on_an_executor_of_the_system() -> N
     runtime = Runtime.system("inprocess")
     plan = make_plan(cycle_time_ns=5 * MS)
     mock = MockBusDriver.for_plan(plan)
-    bus, seen, enough = LocalBus(plan, mock, runtime.clock, make_policy()), Recorder(), threading.Event()
+    bus, seen, enough = LocalBus(plan, mock, runtime.clock, make_policy()), BusLog(), threading.Event()
     executor = runtime.executor_builder("gateway").build()
 
-    class Counting(Recorder):
+    class Counting(BusLog):
         def on_cycle(self, record: CycleRecord) -> None:
             seen.records.append(record)
             if len(seen.records) == 5:
@@ -193,7 +194,7 @@ def test_on_the_wall_clock_the_same_bus_runs_on_an_executor_of_the_system() -> N
 
 @pytest.mark.verifies("REQ_0328")
 def test_a_thousand_cycles_leave_no_memory_behind() -> None:
-    class Forgetful(Recorder):
+    class Forgetful(BusLog):
         def on_cycle(self, record: CycleRecord) -> None:
             self.latest = record
 

@@ -15,8 +15,8 @@ from taktora.ethercat.connector import EthercatConnector, ethercat_channel
 from taktora.ethercat.driver import BringUp
 from taktora.ethercat.local import LocalBus
 from taktora.testing import MockBusDriver
+from taktora.testing.bus_log import health_text
 from taktora_sim.world import World
-from tests.unit.ethercat.bus_bench import show
 from tests.unit.ethercat.support import MS, options, rx, tx
 
 
@@ -55,7 +55,7 @@ class Bench:
 
     def moves(self) -> list[str]:
         """Return the moves so far, each as ``Up -> Degraded: reason``."""
-        return [f"{event.source.kind.value} -> {show(event.target)}" for event in self.health.drain()]
+        return [f"{event.source.kind.value} -> {health_text(event.target)}" for event in self.health.drain()]
 
     def __enter__(self) -> Self:
         return self

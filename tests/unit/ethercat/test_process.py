@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,49 +13,16 @@ from typing import Any
 
 import pytest
 
-from taktora.connector.health import Connecting, ConnectorHealth, Degraded, Down, Up
+from taktora.connector.health import Connecting, Degraded, Down, Up
 from taktora.errors import ConfigurationError, StackError
-from taktora.ethercat.driver import Emergency
-from taktora.ethercat.image import CycleRecord
 from taktora.ethercat.process import BusSetup, ProcessBus
+from taktora.testing import BusLog
 from taktora.testing.mock_bus import MockBusDriver
 from tests.unit.ethercat import process_support as support
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: the driver process needs Linux")
 
 PATIENCE_S = 30.0
-
-
-class Listener:
-    """Keeps what it is told; ``wait`` is bounded."""
-
-    def __init__(self) -> None:
-        self.records: list[CycleRecord] = []
-        self.healths: list[ConnectorHealth] = []
-        self.emergencies: list[Emergency] = []
-        self.failures: list[BaseException] = []
-        self._news = threading.Condition()
-
-    def on_cycle(self, record: CycleRecord) -> None:
-        self._add(self.records, record)
-
-    def on_health(self, health: ConnectorHealth) -> None:
-        self._add(self.healths, health)
-
-    def on_emergency(self, emergency: Emergency) -> None:
-        self._add(self.emergencies, emergency)
-
-    def on_failure(self, error: BaseException) -> None:
-        self._add(self.failures, error)
-
-    def _add(self, to: list[Any], what: Any) -> None:
-        with self._news:
-            to.append(what)
-            self._news.notify_all()
-
-    def wait(self, predicate: Callable[[Listener], object]) -> None:
-        with self._news:
-            assert self._news.wait_for(lambda: predicate(self), PATIENCE_S), (self.healths, self.failures)
 
 
 @pytest.fixture
@@ -72,8 +38,8 @@ def buses() -> Iterator[list[ProcessBus]]:
         bus.close()
 
 
-def begin(buses: list[ProcessBus], make_driver: Any, **more: Any) -> tuple[ProcessBus, Listener]:
-    bus, listener = ProcessBus(BusSetup(name="cell", plan=support.PLAN, make_driver=make_driver, **more)), Listener()
+def begin(buses: list[ProcessBus], make_driver: Any, **more: Any) -> tuple[ProcessBus, BusLog]:
+    bus, listener = ProcessBus(BusSetup(name="cell", plan=support.PLAN, make_driver=make_driver, **more)), BusLog()
     buses.append(bus)
     bus.start(listener)
     return bus, listener
@@ -262,10 +228,10 @@ import sys, time
 from pathlib import Path
 from taktora.ethercat.process import BusSetup, ProcessBus
 from tests.unit.ethercat import process_support as support
-from tests.unit.ethercat.test_process import Listener
+from taktora.testing import BusLog
 
 log = Path(sys.argv[1])
-bus, listener = ProcessBus(BusSetup(name="cell", plan=support.PLAN, make_driver=support.factory(log))), Listener()
+bus, listener = ProcessBus(BusSetup(name="cell", plan=support.PLAN, make_driver=support.factory(log))), BusLog()
 bus.start(listener)
 listener.wait(lambda got: got.records)
 bus.stage_outputs(bytes.fromhex("c0ffee00"), bytes([0, 1]))

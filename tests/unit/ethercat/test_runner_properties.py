@@ -14,7 +14,8 @@ from taktora.connector.health import Connecting, ConnectorHealth, Degraded, Heal
 from taktora.errors import IllegalTransition
 from taktora.ethercat.driver import AlState, BringUp
 from taktora.ethercat.image import CycleRecord, Validity
-from tests.unit.ethercat.bus_bench import MS, BusBench, Recorder, make_plan, make_policy
+from taktora.testing import BusLog
+from tests.unit.ethercat.bus_bench import MS, BusBench, make_plan, make_policy
 
 _LABELS = ("coupler", "inputs", "outputs", "drive")
 _MAX_AGE = 2
@@ -45,7 +46,7 @@ _CYCLES = st.lists(
 _RECOVERIES = st.lists(st.sampled_from([BringUp(6, 4), "no answer"]), max_size=4)
 
 
-class _Story(Recorder):
+class _Story(BusLog):
     """Keeps moves and cycles in one row, as they came."""
 
     def __init__(self) -> None:
