@@ -69,7 +69,7 @@ def check(world: World, logbook: Logbook) -> None:
     world.check(
         "BAT_0002, a lost battery stops everything within 250 ms",
         not too_late and "BATTERY_LOST" in told,
-        f"it took {reaction_ms:.1f} ms",
+        f"it took {reaction_ms:.1f} ms" if lost else "it was not lost in this run",
     )
     hot = [command for command in logbook.commands if command.value.LimitReason is LimitReason.TEMPERATURE]
     world.check(

@@ -195,3 +195,13 @@ def test_the_main_job_says_that_all_three_hold() -> None:
         ("BAT_0001", True),
         ("BAT_0003", True),
     ]
+
+
+@pytest.mark.verifies("BAT_0002")
+def test_a_run_without_a_loss_proves_nothing_about_one() -> None:
+    job = load_scenario(str(DRIVE.parent.parent / "scenario.py"))
+
+    summary = play(job, PlayOptions(plan=FaultPlan()))
+
+    check = summary.recorder.checks[0]
+    assert (check.name[:8], check.ok, check.detail) == ("BAT_0002", False, "it was not lost in this run")
