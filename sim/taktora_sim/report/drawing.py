@@ -9,6 +9,7 @@ from html import escape
 from statistics import median
 from typing import TYPE_CHECKING
 
+from taktora_sim.report.lanes import Group, end_ns, lanes
 from taktora_sim.report.recorder import Event, HealthChange, Samples
 from taktora_sim.report.scale import LEFT, RIGHT, WIDTH, TimeAxis, ValueAxis, show_time
 
@@ -51,7 +52,9 @@ def timeline(
         rows.append(_row(len(rows), connector, "".join(_health(span, axis) for span in spans)))
     for target in dict.fromkeys(fault.entry.target for fault in faults):
         own = [fault for fault in faults if fault.entry.target == target]
-        rows.append(_row(len(rows), target, "".join(_fault(fault, axis) for fault in own)))
+        for number, lane in enumerate(lanes(own, axis)):
+            label = target if number == 0 else ""
+            rows.append(_row(len(rows), label, "".join(_group(group, axis) for group in lane)))
     if events:
         rows.append(_row(len(rows), "events", _ticks_of(events, axis)))
     height = len(rows) * _ROW + 34
@@ -105,7 +108,8 @@ def _row(number: int, label: str, content: str) -> str:
 def _bar(begin_ns: int, end_ns: int, css: str, text: str, title: str, axis: TimeAxis) -> str:
     x = axis.x(begin_ns)
     width = max(2.0, axis.x(end_ns) - x)
-    inside = f'<text x="{x + 5:.1f}" y="13">{escape(text)}</text>' if len(text) * _CHARACTER + 8 < width else ""
+    fits = text and len(text) * _CHARACTER + 8 < width
+    inside = f'<text x="{x + 5:.1f}" y="13">{escape(text)}</text>' if fits else ""
     return (
         f'<g class="bar {css}"><title>{escape(title)}</title>'
         f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="{_BAR}" rx="2"/>{inside}</g>'
@@ -128,26 +132,30 @@ def _short_text(span: Band, axis: TimeAxis) -> str:
     return f'<g class="bar {state.lower()}"><text x="{axis.x(begin_ns) + 5:.1f}" y="13">{escape(state)}</text></g>'
 
 
-def _end_of(fault: FiredFault, axis: TimeAxis) -> int:
-    return axis.duration_ns if fault.over_ns is None else fault.over_ns
+def _group(group: Group, axis: TimeAxis) -> str:
+    """Return the bars of faults of one kind, and their name; the name is the last, so that no bar hides it."""
+    return "".join(_fault(fault, axis) for fault in group.faults) + _name_of(group)
 
 
 def _fault(fault: FiredFault, axis: TimeAxis) -> str:
-    title, kind = f"{show_time(fault.started_ns)}: {fault.sentence}", fault.entry.kind
-    bar = _bar(fault.started_ns, _end_of(fault, axis), "fault", kind, title, axis)
-    return bar if bar.count("<text") else bar + _beside(kind, axis.x(fault.started_ns), axis.x(_end_of(fault, axis)))
+    title = f"{show_time(fault.started_ns)}: {fault.sentence}"
+    return _bar(fault.started_ns, end_ns(fault, axis), "fault", "", title, axis)
 
 
-def _beside(text: str, begin: float, end: float) -> str:
-    """Return ``text`` next to a bar that is too narrow for it."""
-    if end + len(text) * _CHARACTER + 8 < WIDTH:
-        return f'<text class="beside" x="{end + 6:.1f}" y="13">{escape(text)}</text>'
-    return f'<text class="beside" x="{begin - 6:.1f}" y="13" style="text-anchor:end">{escape(text)}</text>'
+def _name_of(group: Group) -> str:
+    x, style = group.begin + 5, ""
+    if group.place == "after":
+        x = group.end + 6
+    elif group.place == "before":
+        x, style = group.begin - 6, ' style="text-anchor:end"'
+    plate = f'<rect class="plate" x="{x - 3:.1f}" y="2" width="{group.name_width + 4:.1f}" height="14" rx="2"/>'
+    name = f'<text class="{group.place}" x="{x:.1f}" y="13"{style}>{escape(group.name)}</text>'
+    return plate + name if group.place == "over" else name
 
 
 def _shade(fault: FiredFault, axis: TimeAxis) -> str:
     x = axis.x(fault.started_ns)
-    width = max(1.0, axis.x(_end_of(fault, axis)) - x)
+    width = max(1.0, axis.x(end_ns(fault, axis)) - x)
     return (
         f'<rect class="shade" x="{x:.1f}" y="{_PLOT_TOP}" width="{width:.1f}" height="{_PLOT_BOTTOM - _PLOT_TOP}">'
         f"<title>{escape(fault.sentence)}</title></rect>"
