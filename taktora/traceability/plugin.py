@@ -17,7 +17,7 @@ from taktora.traceability.markers import Marked, literal_ids, misspelt, resolve
 from taktora.traceability.measure import Measure
 from taktora.traceability.model import Catalogue
 from taktora.traceability.recorder import DEFAULT_WORLD, Known, Recorder, plain
-from taktora.traceability.results import Result, Run, update_results
+from taktora.traceability.results import Result, Run, load_results, update_results
 from taktora.traceability.runinfo import describe_run, sources_of_tests
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ class TracePlugin:
         if not self.is_worker:
             if self.settings.is_declared or self.config.getoption("--trace-catalogue"):
                 self.catalogue  # noqa: B018 - reading it is the check
-            self.run = describe_run(self.settings) if self.records else None
+            if self.records:
+                self._check_targets()
+                self.run = describe_run(self.settings)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
@@ -229,6 +231,23 @@ class TracePlugin:
         complete = {(file, world) for file, world in complete if file not in self.partial}
         for file, group in by_file.items():
             update_results(file, group, complete, collected, self.root)
+
+    def _check_targets(self) -> None:
+        """Refuse what results cannot be merged into before the tests run, and not when their time is spent."""
+        named: str | None = self.config.getoption("--trace-results")
+        file = self._target(DEFAULT_WORLD)
+        if named and file.is_dir():
+            raise pytest.UsageError(f"--trace-results {file}: is a folder; name a file, as in {file / 'sim.json'}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not named:
+                load_results([file.parent])
+            elif file.exists():
+                load_results([file])
+        except OSError as error:
+            raise pytest.UsageError(f"--trace-results {file}: cannot be written: {error.strerror}") from error
+        except TraceError as error:
+            raise pytest.UsageError(str(error)) from error
 
     def _target(self, world: str) -> Path:
         named: str | None = self.config.getoption("--trace-results")

@@ -396,6 +396,40 @@ def test_a_setting_records_every_run_in_a_file_per_world(project: pytest.Pyteste
     assert [one.node_id for one in load_results(files)] == ["test_a.py::test_it"] * 2
 
 
+@pytest.mark.verifies("REQ_8604")
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("broken.json", "broken.json is no result file: Input data was truncated"),
+        ("folder", "--trace-results {path}/folder: is a folder; name a file, as in {path}/folder/sim.json"),
+        ("broken.json/sim.json", "--trace-results {path}/broken.json/sim.json: cannot be written: "),
+    ],
+)
+def test_a_target_that_cannot_be_written_ends_the_run_before_the_tests(
+    project: pytest.Pytester, target: str, complaint: str
+) -> None:
+    (project.path / "broken.json").write_text("{")
+    (project.path / "folder").mkdir()
+
+    found = run(project, "def test_it(): open('ran', 'w').close()\n", "--trace-results", target)
+
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    assert complaint.format(path=project.path) in found.stderr.str()
+    assert not (project.path / "ran").exists()
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_broken_results_of_an_earlier_run_end_a_recorded_run_before_the_tests(project: pytest.Pytester) -> None:
+    project.makepyprojecttoml("[tool.taktora.trace]\nrecord = true\n")
+    (project.path / "reports" / "results").mkdir(parents=True)
+    (project.path / "reports" / "results" / "sim.json").write_text("{")
+
+    found = run(project, "def test_it(): pass\n")
+
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    assert "sim.json is no result file" in found.stderr.str()
+
+
 @pytest.mark.verifies("REQ_8602")
 def test_nothing_is_written_without_being_asked(project: pytest.Pytester) -> None:
     run(project, MARKED.format("REQ_0310"))
