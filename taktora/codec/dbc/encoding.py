@@ -16,14 +16,13 @@ import msgspec
 
 from taktora.codec.dbc.classes import Fields
 from taktora.codec.dbc.layout import ByteOrder, Layout, Slot
+from taktora.codec.dbc.model import EXACT_END
 
 __all__ = ["Encoder", "compile_encoder"]
 
 Encoder = Callable[[Any, memoryview], int]
 
 _FAULTS: Final = (StructError, LookupError, ValueError, TypeError, AttributeError, OverflowError)
-_EXACT_END: Final = 1 << 53
-"""Whole numbers below it are exact as floats."""
 
 
 class _Steps(NamedTuple):
@@ -66,7 +65,7 @@ def _is_exact(slot: Slot) -> bool:
     signal = slot.signal
     if not slot.is_scaled:
         return True
-    return not signal.is_float and max(map(abs, signal.limits)) + abs(signal.offset) < _EXACT_END
+    return not signal.is_float and max(map(abs, signal.limits)) + abs(signal.offset) < EXACT_END
 
 
 def _steps(layout: Layout) -> _Steps:

@@ -15,11 +15,22 @@ import msgspec
 
 from taktora.errors import ConfigurationError
 
-__all__ = ["CLASSICAL_MAX_BYTES", "FD_STEPS_BYTES", "FLOATS", "Dbc", "DbcMessage", "DbcSignal", "SignalPlace"]
+__all__ = [
+    "CLASSICAL_MAX_BYTES",
+    "EXACT_END",
+    "FD_STEPS_BYTES",
+    "FLOATS",
+    "Dbc",
+    "DbcMessage",
+    "DbcSignal",
+    "SignalPlace",
+]
 
 CLASSICAL_MAX_BYTES: Final = 8
 FD_STEPS_BYTES: Final = (8, 12, 16, 20, 24, 32, 48, 64)
 """From 8 bytes on a frame of CAN FD has one of these lengths; a message between two is padded to the next."""
+EXACT_END: Final = 1 << 53
+"""Whole numbers below it are exact as floats."""
 FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 
 
@@ -85,7 +96,7 @@ class DbcSignal(NamedTuple):
         if self.is_float:
             low, high = -math.inf, math.inf
         else:
-            first = -(1 << self.bits - 1) if self.is_signed else 0
+            first = self._first_step
             ends = (first * self.factor + self.offset, (first + (1 << self.bits) - 1) * self.factor + self.offset)
             low, high = min(ends), max(ends)
         return (
@@ -106,7 +117,15 @@ class DbcSignal(NamedTuple):
         shifted = value - self.offset
         if isinstance(shifted, int) and shifted % self.factor == 0:
             return int(shifted // self.factor)  # exact beyond the 53 bits of a float
-        return round(shifted / self.factor)
+        steps = round(shifted / self.factor)
+        if -EXACT_END < steps < EXACT_END:
+            return steps
+        first = self._first_step
+        return min(max(steps, first), first + (1 << self.bits) - 1)  # a float this large may be past the last step
+
+    @property
+    def _first_step(self) -> int:
+        return -(1 << self.bits - 1) if self.is_signed else 0
 
 
 class SignalPlace(NamedTuple):
