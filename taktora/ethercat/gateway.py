@@ -241,7 +241,7 @@ class EthercatLinkDriver:
         elif not self._exchanging:
             return  # an answer to inputs from before the outage: there will be newer ones
         elif isinstance(message, ImageOutput):
-            self._take_image(*message)
+            self._take_image(message)
         else:
             self._renew_slices(message.written)
 
@@ -278,8 +278,9 @@ class EthercatLinkDriver:
             self._publish_cuts(message)
 
     # req: REQ_0328, REQ_8150
-    def _take_image(self, answers_cycle: int, renewed: bytes, outputs: bytes) -> None:
-        """Put a record of the output image into ours, and stage it; only while the bus exchanges."""
+    def _take_image(self, record: tuple[int, bytes, bytes]) -> None:
+        """Put the fields of an ``ImageOutput`` into our image, and stage it; only while the bus exchanges."""
+        answers_cycle, renewed, outputs = record
         if self._resumed_at is None or not self._resumed_at <= answers_cycle <= self._newest_cycle:
             return  # an answer to inputs from before the outage, or from before the start of this gateway
         for span in self._spans.get(renewed) or self._spans_of(renewed):
@@ -313,7 +314,7 @@ class EthercatLinkDriver:
         while (received := reader.next_record()) is not None:
             sent_ns, record = received
             if self._exchanging and not self._is_stale(sent_ns):
-                self._take_image(*record)
+                self._take_image(record)
 
     def _is_stale(self, sent_ns: int) -> bool:
         """Whether something was sent so long ago that its application may be dead by now (this gateway stood still)."""
@@ -397,8 +398,9 @@ class _Callbacks:
 
     # req: REQ_0324
     def on_cycle(self, record: CycleRecord) -> None:
+        take = self._take
         try:
-            self._take(record)
+            take(record)
         except Disconnected:
             return  # the connector is closing: the cycle came too late
 

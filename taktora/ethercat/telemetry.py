@@ -129,11 +129,13 @@ class BusCycleTelemetry:
         if wire_ns is None:
             self._faults += 1
         else:
-            wire_ns = _bounded(wire_ns)
+            if not 0 <= wire_ns <= _U32_MAX:
+                wire_ns = _bounded(wire_ns)
             self._wire.record(wire_ns)
             self._wire_extremes.record(wire_ns)
             if phase_ns is not None:
-                phase_ns = _bounded(phase_ns)
+                if not 0 <= phase_ns <= _U32_MAX:
+                    phase_ns = _bounded(phase_ns)
                 self._phase_extremes.record(phase_ns)
                 self._phase_sum_ns += phase_ns
                 self._phase_samples += 1

@@ -97,25 +97,18 @@ class SegmentFaults:
 
     def __init__(self, segment: SimulatedSegment) -> None:
         self._segment = segment
-        self._effects: list[_Effect] = []
+        self.effects: list[_Effect] = []
+        """Active faults of frames: while there are any, frames have to come through :meth:`apply`."""
         self._shares: list[tuple[SubDevice, int, frozenset[int] | None, Parameters]] = []
-        self._replies: dict[int, bytes] = {}
+        self.replies: dict[int, bytes] = {}
+        """The last answer of each length, for stale frames; the segment keeps it."""
         self._note = segment.world.trace.channel(segment.path, "fault-effect")
         self.target: FaultTarget = segment.world.faults.target(segment.path, self._kinds())
-
-    @property
-    def is_active(self) -> bool:
-        """Whether frames have to come through :meth:`apply`."""
-        return bool(self._effects)
 
     @property
     def wkc_offset(self) -> Callable[[SubDevice, int], int] | None:
         """What is added to a SubDevice's share of the working counter of a command; None while nothing is."""
         return self._share if self._shares else None
-
-    def remember(self, reply: bytes) -> None:
-        """Keep the last answer of each length, for stale frames."""
-        self._replies[len(reply)] = reply
 
     def apply(self, data: bytes, interface: int) -> list[Arrival]:
         """Return what comes back for one frame under the active faults."""
@@ -123,7 +116,7 @@ class SegmentFaults:
             commands = {datagram.command for datagram in decode_frame(data)}
         except FrameError:
             commands = set()
-        hits = [effect for effect in self._effects if effect.hits(commands)]
+        hits = [effect for effect in self.effects if effect.hits(commands)]
         for effect in hits:
             self._note(effect.kind.encode())
         if any(effect.kind == "lose-frames" and effect.parameters["way"] == "out" for effect in hits):
@@ -168,7 +161,7 @@ class SegmentFaults:
 
     def _stale(self, data: bytes) -> Arrival | None:
         """Return the answer to the last frame with the same datagrams, with the index that is asked for."""
-        reply = self._replies.get(len(data))
+        reply = self.replies.get(len(data))
         if reply is None:
             return None
         try:
@@ -204,10 +197,10 @@ class SegmentFaults:
 
         def start(parameters: Parameters) -> None:
             draws = Stream(int(parameters["salt"]), f"{path}/{kind}")
-            self._effects.append(_Effect(kind, parameters, _parse_commands(parameters, path), draws))
+            self.effects.append(_Effect(kind, parameters, _parse_commands(parameters, path), draws))
 
         def stop(parameters: Parameters) -> None:
-            self._effects[:] = [effect for effect in self._effects if effect.parameters is not parameters]
+            self.effects[:] = [effect for effect in self.effects if effect.parameters is not parameters]
 
         return FaultKind(start=start, stop=stop, params={**params, **_CHOICE}, describe=describe)
 

@@ -84,6 +84,11 @@ class _Run:
     image: int
     length: int
 
+    @property
+    def move(self) -> tuple[int, slice, slice]:
+        """The frame, and the bytes there and in the image."""
+        return self.frame, slice(self.at, self.at + self.length), slice(self.image, self.image + self.length)
+
 
 @dataclass(slots=True)
 class _Packed:
@@ -96,11 +101,11 @@ class _Packed:
 
 
 class _Frame(NamedTuple):
-    """One prepared frame: where its working counters are and how much each says."""
+    """One prepared frame: where its working counter is and how much it says."""
 
     data: bytearray
-    counters: tuple[tuple[int, int], ...]
-    """``(offset, weight)``"""
+    counter_at: int
+    weight: int
 
 
 class ProcessImage:
@@ -130,27 +135,29 @@ class ProcessImage:
         self.output_places, end = place_bits([sub.output_bits for sub in subs])
         begin = -(-end // chunk) * chunk if no_lrw else end
         self.input_places, last = place_bits([sub.input_bits for sub in subs], begin)
-        self._frames = tuple(self._make_frames(end, begin, last, no_lrw, clock_address))
-        self.frames = tuple(frame.data for frame in self._frames)
+        frames = self._make_frames(end, begin, last, no_lrw, clock_address)
+        self.frames = tuple(frame.data for frame in frames)
         """To be sent in order; :meth:`fill` puts the outputs into them."""
-        self._out_runs, self._out_packed = _moves(
+        self._counters = tuple((number, frame.counter_at, frame.weight) for number, frame in enumerate(frames))
+        out_runs, self._out_packed = _moves(
             [(place, sub.output_offset) for place, sub in zip(self.output_places, subs, strict=True)]
         )
-        self._in_runs, self._in_packed = _moves(
+        in_runs, self._in_packed = _moves(
             [(place, sub.input_offset) for place, sub in zip(self.input_places, subs, strict=True)]
         )
+        self._out_moves, self._in_moves = [run.move for run in out_runs], [run.move for run in in_runs]
 
     def fill(self) -> None:
         """Put the output image into the frames."""
         frames, outputs = self.frames, self._outputs
-        for run in self._out_runs:
-            frames[run.frame][run.at : run.at + run.length] = outputs[run.image : run.image + run.length]
+        for number, there, here in self._out_moves:
+            frames[number][there] = outputs[here]
         for packed in self._out_packed:
-            number = 0
+            bits = 0
             for at, mask, shift in packed.parts:
-                number |= (outputs[at] & mask) << shift
+                bits |= (outputs[at] & mask) << shift
             start, stop = packed.start, packed.stop
-            frames[packed.frame][start:stop] = number.to_bytes(stop - start, "little")
+            frames[packed.frame][start:stop] = bits.to_bytes(stop - start, "little")
 
     def take(self, answers: Sequence[bytes]) -> int:
         """Take the input image from the answers and return the working counter, an LWR counted twice.
@@ -158,20 +165,18 @@ class ProcessImage:
         What came back also goes out again: a SubDevice that is away leaves the inputs as they were.
         """
         frames, inputs = self.frames, self._inputs
-        for run in self._in_runs:
-            content = answers[run.frame][run.at : run.at + run.length]
-            inputs[run.image : run.image + run.length] = content
-            frames[run.frame][run.at : run.at + run.length] = content
+        for number, there, here in self._in_moves:
+            inputs[here] = frames[number][there] = answers[number][there]
         for packed in self._in_packed:
             content = answers[packed.frame][packed.start : packed.stop]
             frames[packed.frame][packed.start : packed.stop] = content
-            number = int.from_bytes(content, "little")
+            bits = int.from_bytes(content, "little")
             for at, mask, shift in packed.parts:
-                inputs[at] = number >> shift & mask
+                inputs[at] = bits >> shift & mask
         counter = 0
-        for frame, answer in zip(self._frames, answers, strict=True):
-            for at, weight in frame.counters:
-                counter += weight * (answer[at] | answer[at + 1] << 8)
+        for number, at, weight in self._counters:
+            answer = answers[number]
+            counter += weight * (answer[at] | answer[at + 1] << 8)
         return counter
 
     def fmmus(
@@ -212,7 +217,7 @@ class ProcessImage:
                 if clock_address is not None and not frames:
                     datagrams.append(Datagram(Command.FRMW, station_address(clock_address, _SYSTEM_TIME), bytes(8)))
                 data = bytearray(encode_frame(datagrams))
-                frames.append(_Frame(data, ((_DATA_AT + length, weight),)))
+                frames.append(_Frame(data, _DATA_AT + length, weight))
         return frames
 
 

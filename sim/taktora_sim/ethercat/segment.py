@@ -108,33 +108,32 @@ class SimulatedSegment:
             count()
         if self._observers:
             self._tell(self.world.now_ns(), data, is_reply=False)
-        if self.faults.is_active:
-            arrived = self.faults.apply(data, interface)
+        faults, note = self.faults, self._note
+        if faults.effects:
+            arrived = faults.apply(data, interface)
         else:
             arrival = self.carry(data, interface)
             arrived = [] if arrival is None else [arrival]
         if self._shared.waiting:
             self._finish()
-        for arrival in arrived:
-            self._note(arrival.data)
-            self.faults.remember(arrival.data)
+        for reply, after_ns, _ in arrived:
+            note(reply)
+            faults.replies[len(reply)] = reply
             if self._observers:
-                self._tell(self.world.now_ns() + arrival.after_ns, arrival.data, is_reply=True)
+                self._tell(self.world.now_ns() + after_ns, reply, is_reply=True)
         if not arrived:
-            self._note()
+            note()
         return arrived
 
     def carry(self, data: bytes, interface: int = 0) -> Arrival | None:
         """Let one frame through the SubDevices, without the faults of frames; None when it does not come back."""
-        route, processor = self._routes[interface]
-        if route.interface < 0:
-            if route.order:
-                self._process(bytearray(data), processor)
+        (order, comes_out_at, delay_ns, _, _), processor = self._routes[interface]
+        if comes_out_at < 0 and not order:
             return None
         frame = bytearray(data)
-        if not self._process(frame, processor):
+        if not self._process(frame, processor) or comes_out_at < 0:
             return None
-        return _new_tuple(Arrival, (bytes(frame), self._wire_ns(len(data)) + route.delay_ns, route.interface))
+        return _new_tuple(Arrival, (bytes(frame), self._wire_ns(len(data)) + delay_ns, comes_out_at))
 
     def answer(self, reply: bytes) -> Arrival:
         """Return ``reply`` as if it came back from a frame of its length."""

@@ -229,10 +229,12 @@ class SubDevice:
             self._outputs_new = False
             if self._feeds_watchdog:
                 self.watchdog.trigger(self.esc.shared.at_ns)
-            if self.al.state is _SAFE_OP:
+            state = self.al.state
+            if state is _SAFE_OP:
                 self._outputs_seen = True
                 self.al.outputs_arrived()
-            if self.al.state is _OP:
+                state = self.al.state
+            if state is _OP:
                 data = self._output_view
                 if data is not None and (self._is_scattered or self.output_filters):
                     data = self._gathered_outputs(data)

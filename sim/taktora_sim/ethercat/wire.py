@@ -74,13 +74,14 @@ class Wire:
         """
         answers = []
         last_ns = 0
+        arrivals = self._arrivals
         for frame in frames:
             self.frames += 1
-            frame[_INDEX_BYTE] = self._index = self._index + 1 & 0xFF
+            frame[_INDEX_BYTE] = self._index = index = self._index + 1 & 0xFF
             length = len(frame)
-            for data, after_ns, interface in self._arrivals(bytes(frame)):
-                is_ours = data[_INDEX_BYTE : _INDEX_BYTE + 1] == frame[_INDEX_BYTE : _INDEX_BYTE + 1]
-                if is_ours and len(data) >= length and after_ns <= FRAME_TIMEOUT_NS and not interface:
+            for data, after_ns, interface in arrivals(bytes(frame)):
+                is_ours = len(data) >= length and data[_INDEX_BYTE] == index
+                if is_ours and after_ns <= FRAME_TIMEOUT_NS and not interface:
                     answers.append(data)
                     if after_ns > last_ns:
                         last_ns = after_ns

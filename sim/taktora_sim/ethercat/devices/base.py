@@ -28,7 +28,7 @@ from taktora_sim.ethercat.application import EscPort, NullApplication
 from taktora_sim.ethercat.devices.options import flag, integer
 from taktora_sim.ethercat.devices.values import NamedEntry, Value, named
 from taktora_sim.ethercat.mailbox import MailboxServer
-from taktora_sim.ethercat.processdata import PdoRules, ProcessData
+from taktora_sim.ethercat.processdata import PdoRules, ProcessData, Slot
 from taktora_sim.ethercat.sdoserver import SdoServer
 from taktora_sim.faults import FaultKind, Param, Parameters
 
@@ -36,6 +36,8 @@ __all__ = ["Key", "OutputListener", "SimulatedDevice"]
 
 Key: TypeAlias = int | str
 """A channel, counted from 1, or the name of an entry."""
+
+_ALL = slice(None)
 
 OutputListener: TypeAlias = Callable[[str, Value], object]
 """Told of the name and the new value of an output."""
@@ -181,9 +183,9 @@ class SimulatedDevice(NullApplication):
 
     def inputs(self, data: memoryview) -> bool:
         image = self.input_data.image
-        if len(data) == len(image):
-            data[:] = image
-        else:  # a terminal that emulates its states does not check what the MainDevice configures
+        try:
+            data[_ALL] = image
+        except ValueError:  # a terminal that emulates its states does not check what the MainDevice configures
             length = min(len(data), len(image))
             data[:length] = image[:length]
         return True
@@ -241,8 +243,11 @@ class SimulatedDevice(NullApplication):
     def _take_outputs(self, data: bytes) -> None:
         changed = self.output_data.take(data)
         if changed and (self._draws or self._listeners or self._acts):
-            find = self._outputs_by_object.get
-            self._tell([entry for slot in changed if (entry := find((slot.index, slot.subindex))) is not None])
+            self._tell_of(changed)
+
+    def _tell_of(self, changed: Sequence[Slot]) -> None:
+        find = self._outputs_by_object.get
+        self._tell([entry for slot in changed if (entry := find((slot.index, slot.subindex))) is not None])
 
     def _tell(self, entries: Sequence[NamedEntry]) -> None:
         if not entries:

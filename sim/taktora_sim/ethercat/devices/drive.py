@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from taktora.errors import ConfigurationError
 from taktora.ethercat.coe import Abort
 from taktora.ethercat.device_objects import build_dictionary
 from taktora.ethercat.dictionary import ObjectDictionary
@@ -39,9 +38,10 @@ from taktora_sim.ethercat.devices.base import SimulatedDevice
 from taktora_sim.ethercat.devices.cia402 import PowerMachine, PowerState, Ramp
 from taktora_sim.ethercat.devices.drive_faults import DriveFaults
 from taktora_sim.ethercat.devices.drive_feedback import Feedback
+from taktora_sim.ethercat.devices.drive_following import FollowingError
 from taktora_sim.ethercat.devices.drive_modes import MODE_KINDS, REACHED, START, Operation
-from taktora_sim.ethercat.devices.options import integer, number
-from taktora_sim.ethercat.devices.servo import Gains, Servo
+from taktora_sim.ethercat.devices.drive_options import DRIVE_OPTIONS, OutputsLost, read_options
+from taktora_sim.ethercat.devices.servo import Servo
 from taktora_sim.ethercat.devices.values import NamedEntry
 from taktora_sim.faults import FaultKind
 from taktora_sim.plants.axis import Axis, AxisParameters
@@ -60,7 +60,6 @@ _FOLLOWING_BIT: Final = 0x2000
 _PROFILE_REGISTER: Final = 0x20
 _GENERIC_REGISTER: Final = 0x01
 _U32 = 0xFFFF_FFFF
-_LOST: Final = {"none": 0, "fault": 1, "disable": 2, "quick-stop": 3}
 _CALM_NS: Final = 100_000_000
 _STOP_LIMIT_S: Final = 2.0
 """A ramp that has not brought the axis to rest so long after its end is taken as ended."""
@@ -85,32 +84,26 @@ class Cia402Drive(SimulatedDevice):
     """A drive; ``drive.axis.position`` is where its axis is, ``drive.state`` its power state."""
 
     profile: ClassVar[str] = "cia402"
-    option_names: ClassVar[frozenset[str]] = SimulatedDevice.option_names | {
-        "outputs_lost",
-        "start_ms",
-        "step_us",
-        "following_window",
-        "position_gain",
-        "velocity_gain",
-    }
+    option_names: ClassVar[frozenset[str]] = SimulatedDevice.option_names | DRIVE_OPTIONS
 
     def __init__(self, spec: DeviceSpec, dictionary: ObjectDictionary | None = None) -> None:
         if dictionary is None:  # else a drive that says itself what its objects are
             od.check_mapping(spec)
         objects = build_dictionary(spec) if dictionary is None else dictionary
+        options = read_options(spec)
         defaults = {
-            (od.ABORT_CONNECTION, 0): _outputs_lost(spec),
-            (od.FOLLOWING_WINDOW, 0): integer(spec, "following_window", 10_000, 0, _U32),
+            (od.ABORT_CONNECTION, 0): int(options.outputs_lost),
+            (od.FOLLOWING_WINDOW, 0): options.following_window,
         }
         od.add_drive_objects(objects, defaults, keep=dictionary is not None)
         super().__init__(spec, objects)
-        self._step_ns = 1000 * integer(spec, "step_us", 500, 50, 2000)
+        self._step_ns = options.step_ns
         self._dt_s = self._step_ns / 1e9
         self._steps = LazySteps(self._step_ns, self._step, _CALM_NS, self._come_to_rest, self._tell_way)
-        self._start_steps = integer(spec, "start_ms", 50, 0, 60_000) * _MS // self._step_ns
-        self._gains = Gains(number(spec, "position_gain", 100.0), number(spec, "velocity_gain", 500.0))
+        self._start_steps = options.start_ns // self._step_ns
+        self._gains = options.gains
         self.power = PowerMachine(self)
-        self.axis = Axis(_axis_of(spec))
+        self.axis = Axis(options.axis)
         self.servo = Servo(self.axis, self._gains, self._dt_s)
         self.limits: tuple[float, float] | None = None
         self.is_limited = False
@@ -122,8 +115,8 @@ class Cia402Drive(SimulatedDevice):
         self._stopping: Ramp | None = None
         self._stop_steps = 0
         self._word = self._offset = 0
-        self._is_beyond = False
-        self._beyond_steps = self._last_frame_ns = self._cycle_ns = 0
+        self._following = FollowingError()
+        self._last_frame_ns = self._cycle_ns = 0
         self._feedback = Feedback(self, self.inputs_by_name.values(), self._is_forced, self._draw)
         self.mode = od.Mode.NONE
         """Object 0x6061."""
@@ -228,11 +221,11 @@ class Cia402Drive(SimulatedDevice):
         self._advance()
         self._is_lost = True
         option = self.value(od.ABORT_CONNECTION)
-        if reason == "power lost" or option == _LOST["disable"]:
+        if reason == "power lost" or option == OutputsLost.DISABLE:
             self.power.disable()
-        elif option == _LOST["quick-stop"]:
+        elif option == OutputsLost.QUICK_STOP:
             self.power.quick_stop()
-        elif option == _LOST["fault"] and self.power.state.has_torque:
+        elif option == OutputsLost.FAULT and self.power.state.has_torque:
             self._fault(CONNECTION_ERROR_CODE)
         self._wake()
 
@@ -385,7 +378,8 @@ class Cia402Drive(SimulatedDevice):
     def _restart(self) -> None:
         """Begin anew from what the axis does now."""
         self._stopping = None
-        self._is_beyond, self._beyond_steps, self.is_limited = False, 0, False
+        self._following.restart()
+        self.is_limited = False
         self.servo.begin()
         self._operation.begin()
 
@@ -395,8 +389,8 @@ class Cia402Drive(SimulatedDevice):
         low, high = self.value(od.POSITION_LIMITS, 1), self.value(od.POSITION_LIMITS, 2)
         self.limits = ((low - self._offset) / scale, (high - self._offset) / scale) if low < high else None
         window = self.value(od.FOLLOWING_WINDOW)
-        self._window = None if window == _U32 else window / scale
-        self._window_steps = self.steps_of_ms(od.FOLLOWING_TIME)
+        patience_steps = self.steps_of_ms(od.FOLLOWING_TIME)
+        self._following.set_window(None if window == _U32 else window / scale, patience_steps)
         self.servo.max_force = self.value(od.MAX_TORQUE) / 1000.0 * self.axis.parameters.rated_force
 
     def _rate_of(self, index: int, share: float) -> float:
@@ -455,17 +449,14 @@ class Cia402Drive(SimulatedDevice):
 
     def _supervise(self) -> bool:
         """Watch the following error; True while it is beyond its window."""
-        if self._window is None or not self._operation.is_supervised:
-            self._is_beyond = False
+        following = self._following
+        if not self._operation.is_supervised:
+            following.is_beyond = False
             return False
-        if abs(self.servo.reference.position - self.servo.seen_position) <= self._window:
-            self._is_beyond, self._beyond_steps = False, 0
-            return False
-        self._is_beyond = True
-        self._beyond_steps += 1
-        if self._beyond_steps > self._window_steps:
+        is_beyond = following.look(self.servo.reference.position - self.servo.seen_position)
+        if following.is_overdue:
             self._fault(FOLLOWING_ERROR_CODE)
-        return True
+        return is_beyond
 
     def _fault(self, code: int) -> None:
         if self.power.state in (PowerState.FAULT, PowerState.FAULT_REACTION):
@@ -512,25 +503,8 @@ class Cia402Drive(SimulatedDevice):
             word |= _VOLTAGE
         if state is PowerState.ENABLED:
             word |= self._operation.bits
-            word |= _FOLLOWING_BIT if self._is_beyond else 0
+            word |= _FOLLOWING_BIT if self._following.is_beyond else 0
             word |= _LIMITED if self.is_limited or self.servo.is_limited else 0
         elif state is PowerState.QUICK_STOP and self._stopping is None:
             word |= REACHED
         return word
-
-
-def _outputs_lost(spec: DeviceSpec) -> int:
-    value = spec.options.get("outputs_lost", "quick-stop")
-    if value not in _LOST:
-        known = ", ".join(_LOST)
-        raise ConfigurationError(f"device {spec.label!r}: option outputs_lost is {value!r}, expected one of {known}")
-    return _LOST[str(value)]
-
-
-def _axis_of(spec: DeviceSpec) -> AxisParameters:
-    """Return an axis whose increments are those by which the machine file scales the position."""
-    for pdo in spec.pdos.tx:
-        for entry in pdo.entries:
-            if entry.index == od.POSITION and entry.factor != 1.0:
-                return AxisParameters(unit=entry.unit or "mm", increments_per_unit=abs(1.0 / entry.factor))
-    return AxisParameters()
