@@ -36,6 +36,7 @@ from simpy.events import EventPriority
 from taktora.can.interface import CanFrame
 from taktora.errors import ConfigurationError
 from taktora_sim.can.confinement import Confinement
+from taktora_sim.can.delivery import Delivery, stamped
 from taktora_sim.can.errors import Attempt, BusError, WireError
 from taktora_sim.can.load import BusLoad
 from taktora_sim.can.node import CanNode, NodeOptions, Pending
@@ -172,6 +173,7 @@ class SimulatedCanBus:
         self._current: Transmission | None = None
         self._stale_ends: list[int] = []
         self._confinement = Confinement(self)
+        self._delivery = Delivery(self)
 
     @property
     def path(self) -> str:
@@ -286,7 +288,8 @@ class SimulatedCanBus:
         """Have the next start of frame decided, now or when the bus is free; called while the bus is quiet."""
         self.is_quiet = False
         self._start_ns = start_ns = max(now_ns, self.free_at_ns)
-        self._post_at(start_ns, self._arbitrate_call, _AFTER_ALL)
+        post_at = self._post_at
+        post_at(start_ns, self._arbitrate_call, _AFTER_ALL)
 
     def request_if_wanted(self, now_ns: int) -> None:
         """Do so if the bus is quiet and a node has something to send."""
@@ -308,6 +311,11 @@ class SimulatedCanBus:
         self.hearing = [node for node in self._nodes if node.is_on_bus]
         self._contending = [node for node in self.hearing if not node.is_suspended and not self.is_held]
         self._needs_care, self._fd_needs_care = self._confinement.survey(self.hearing)
+        self._delivery.forget()
+
+    def sockets_changed(self) -> None:
+        """Look anew at who gets what; called by a node whose sockets or their filters have changed."""
+        self._delivery.forget()
 
     def stub(self) -> SimulatedCanBus:
         """Return a piece of wire with nobody on it, of the same name and bit rates: what lies behind a cut."""
@@ -456,7 +464,7 @@ class SimulatedCanBus:
             self._complete_with_care(current, current.deaf)
         if self._observers:
             self._tell_observers(current)
-        self._deliver(current)
+        self._delivery.deliver(current)
         if sender.room_wanted or current.partners:
             for node in current.senders:
                 if node.room_wanted:
@@ -475,44 +483,9 @@ class SimulatedCanBus:
         for node in current.senders:
             node.complete(current.frame, current.start_ns)
 
-    def _deliver(self, current: Transmission) -> None:
-        """Give a frame to all other nodes that have a socket, and back to the senders' own hosts."""
-        hearing, sender, partners = current.hearing, current.sender, current.partners
-        if hearing is not self.hearing:
-            hearing = [node for node in hearing if node in self.hearing]
-        stamped: CanFrame | None = None  # until somebody wants it
-        for node in hearing:
-            if not node.sockets:
-                continue
-            is_sender = node is sender or node in partners
-            if is_sender and not node.may_loop_back():
-                continue
-            if stamped is None:
-                stamped = _stamped(current.frame, current.end_ns)
-            head = current.head
-            if is_sender:
-                node.loop_back(stamped, head.rx_id)
-            elif not head.hidden and not (current.deaf and node in current.deaf):
-                node.receive(stamped, head.rx_id)
-
     def _tell_observers(self, current: Transmission) -> None:
         """Show a completed frame to whoever observes the bus."""
         end_ns = current.end_ns
-        seen = BusFrame(current.start_ns, end_ns, current.bits, current.sender.name, _stamped(current.frame, end_ns))
+        seen = BusFrame(current.start_ns, end_ns, current.bits, current.sender.name, stamped(current.frame, end_ns))
         for observer in self._observers:
             observer(seen)
-
-
-def _stamped(frame: CanFrame, now_ns: int) -> CanFrame:
-    """Return ``frame`` as it is received at ``now_ns``."""
-    return CanFrame(  # msgspec.structs.replace takes four times as long
-        frame.can_id,
-        frame.data,
-        frame.extended,
-        frame.remote,
-        frame.dlc,
-        now_ns,
-        frame.fd,
-        frame.brs,
-        frame.esi,
-    )

@@ -56,9 +56,10 @@ def coded(frame: CanFrame) -> Coded:
     if frame.fd or frame.remote:
         return _code_rarer(frame)
     known = _extended if frame.extended else _standard
-    contents = known.get(frame.can_id)
-    found = None if contents is None else contents.get(frame.data)
-    return _remember(frame, known) if found is None else found
+    try:
+        return known[frame.can_id][frame.data]
+    except KeyError:
+        return _remember(frame, known)
 
 
 def _remember(frame: CanFrame, known: _Known) -> Coded:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from bisect import insort_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -317,6 +317,12 @@ class CanNode:
     def overflow(self, count: int) -> None:
         """Have the controller lose the next ``count`` frames it receives, each with an error frame (RX overflow)."""
         self._overflows_due += count
+        self.bus.sockets_changed()
+
+    @property
+    def loses_next(self) -> bool:
+        """Its controller is to lose the next frame it receives."""
+        return self._overflows_due > 0
 
     def report(self, frame: CanErrorFrame) -> None:
         """Give an error frame to every open socket that asks for its classes."""
@@ -378,20 +384,16 @@ class CanNode:
             for socket in self.sockets:
                 socket.deliver(frame, rx_id)
 
-    def may_loop_back(self) -> bool:
-        """Return whether a socket may get the frame just sent: one that is not its sender's, say; there are sockets."""
-        sockets = self.sockets
-        if len(sockets) > 1:
-            return True
-        socket = sockets[0]
-        return socket is not self._sender or socket.receive_own
-
-    def loop_back(self, frame: CanFrame, rx_id: int) -> None:
-        """Give the frame just sent to the node's other sockets, and to its sender if that asked for own messages."""
+    def loops_back_to(self, socket: SimulatedCanInterface) -> bool:
+        """Whether ``socket`` sees the frame just sent: one of others here, or its own if it asked for own messages."""
         sender = self._sender
-        for socket in self.sockets:
-            if (socket is not sender or socket.receive_own) and (sender is None or sender.loopback):
-                socket.deliver_own_host(frame, rx_id)
+        return (socket is not sender or socket.receive_own) and (sender is None or sender.loopback)
+
+    def loop_back(self, frame: CanFrame, rx_id: int, sockets: Iterable[SimulatedCanInterface]) -> None:
+        """Give the frame just sent to those of the node's sockets that see it."""
+        for socket in sockets:
+            if self.loops_back_to(socket) and socket.passes(rx_id):
+                socket.take_own_host(frame)
 
     def announce_room(self) -> None:
         """Tell sockets that met a full queue; called after a frame has left it."""
@@ -407,10 +409,12 @@ class CanNode:
     def attach(self, socket: SimulatedCanInterface) -> None:
         """Open a socket."""
         self.sockets = (*self.sockets, socket)
+        self.bus.sockets_changed()
 
     def detach(self, socket: SimulatedCanInterface) -> None:
         """Close a socket; its queued frames are still sent, as a kernel does."""
         self.sockets = tuple(other for other in self.sockets if other is not socket)
+        self.bus.sockets_changed()
 
     def state_changed(self, before: ControllerState) -> None:
         """Trace the controller's new state and tell the host; called by the controller.

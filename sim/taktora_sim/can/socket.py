@@ -71,7 +71,7 @@ class SimulatedCanInterface:
         self._listener: CanInterfaceListener | None = None
         self._filters: Sequence[CanFilter] = ACCEPT_ALL
         self._verdicts: dict[int, bool] = {}
-        self._take: Callable[[CanFrame], None] = _discard
+        self.take: Callable[[CanFrame], None] = _discard
         self._buffer: deque[CanFrame | CanErrorFrame] | None = None
         self._untold = 0
         self._drops_due = 0
@@ -96,7 +96,7 @@ class SimulatedCanInterface:
             raise StackError(f"CAN interface {self._name!r}: interface is down (ENETDOWN); bring it up and open again")
         self._listener = listener
         self._filter(ACCEPT_ALL)
-        self._take = listener.on_frame
+        self.take = listener.on_frame
         self._state = CanIfaceState.BUS_OFF if self.node.is_bus_off_host else CanIfaceState.ACTIVE
         self.node.attach(self)
 
@@ -122,7 +122,7 @@ class SimulatedCanInterface:
     def close(self) -> None:
         self._state = CanIfaceState.CLOSED
         self._listener = None
-        self._take = _discard
+        self.take = _discard
         self._buffer = None
         self._untold = 0
         self._drops_due = 0
@@ -132,7 +132,7 @@ class SimulatedCanInterface:
         """Have the kernel find no room for the next ``count`` frames; the reader hears of it with the frame after."""
         if self._listener is not None:
             self._drops_due += count
-            self._take = self._drop
+            self.take = self._drop
 
     def pause_reading(self) -> None:
         """Have the process behind the socket read nothing: what arrives fills the receive buffer, then is dropped.
@@ -144,14 +144,14 @@ class SimulatedCanInterface:
             raise LinkDown(f"CAN interface {self._name!r} is {self._state.value}; open it before its reader can pause")
         if self._buffer is None:
             self._buffer = deque()
-            self._take = self._way_in(self._listener)
+            self.take = self._way_in(self._listener)
 
     def resume_reading(self) -> None:
         """Have the process read again: it gets all that the buffer kept, then hears how many frames were dropped."""
         kept, listener = self._take_buffer(), self._listener
         if kept is None or listener is None:
             return
-        self._take = self._way_in(listener)
+        self.take = self._way_in(listener)
         while kept and self._is_read_by(listener):  # as long as the listener neither pauses nor closes
             entry = kept.popleft()
             if isinstance(entry, CanErrorFrame):
@@ -165,15 +165,24 @@ class SimulatedCanInterface:
 
     def deliver(self, frame: CanFrame, rx_id: int) -> None:
         """Hand over one frame if the filters pass its identifier word; called by the node."""
-        passes = self._verdicts.get(rx_id)
-        if passes or (passes is None and self._passes(rx_id)):
-            take = self._take
-            take(frame)
+        if self.passes(rx_id):
+            self.take(frame)
 
-    def deliver_own_host(self, frame: CanFrame, rx_id: int) -> None:
-        """Hand over one frame that a socket of this host has sent, likewise."""
-        self.is_own_host = True
-        self.deliver(frame, rx_id)
+    def passes(self, rx_id: int) -> bool:
+        """Return whether the filters pass an identifier word."""
+        verdicts = self._verdicts
+        try:
+            return verdicts[rx_id]
+        except KeyError:
+            if len(verdicts) >= _VERDICTS_KEPT:
+                verdicts.clear()
+            passes = verdicts[rx_id] = (self.fd or rx_id < FD_WORD) and passes_word(self._filters, rx_id)
+            return passes
+
+    def take_own_host(self, frame: CanFrame) -> None:
+        """Hand over one frame that a socket of this host has sent, and that the filters pass."""
+        take, self.is_own_host = self.take, True
+        take(frame)
         self.is_own_host = False
 
     def deliver_error(self, frame: CanErrorFrame) -> None:
@@ -209,17 +218,17 @@ class SimulatedCanInterface:
         self._untold += 1
         self._drops_due -= 1
         if not self._drops_due:
-            self._take = self._read_after_loss if self._buffer is None else self._store
+            self.take = self._read_after_loss if self._buffer is None else self._store
 
     def _read_after_loss(self, frame: CanFrame) -> None:
         listener = self._listener
         assert listener is not None
-        self._take = listener.on_frame
+        self.take = listener.on_frame
         self._tell_lost(listener)
-        self._take(frame)
+        self.take(frame)
 
     def _tell_lost(self, listener: CanInterfaceListener) -> None:
-        self._take = self._way_in(listener)
+        self.take = self._way_in(listener)
         lost, self._untold = self._untold, 0
         listener.on_receive_overflow(lost)
 
@@ -229,14 +238,7 @@ class SimulatedCanInterface:
     def _filter(self, filters: Sequence[CanFilter]) -> None:
         self._filters = tuple(filters)
         self._verdicts = {}
-
-    def _passes(self, rx_id: int) -> bool:
-        """Find out whether the filters pass an identifier word, and remember it."""
-        verdicts = self._verdicts
-        if len(verdicts) >= _VERDICTS_KEPT:
-            verdicts.clear()
-        passes = verdicts[rx_id] = (self.fd or rx_id < FD_WORD) and passes_word(self._filters, rx_id)
-        return passes
+        self.node.bus.sockets_changed()
 
     def _tell_error(self, listener: CanInterfaceListener, frame: CanErrorFrame) -> None:
         self._state = state_after(self._state, frame.classes)

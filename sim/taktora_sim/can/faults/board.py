@@ -103,7 +103,8 @@ class NodeFaults:
         self._databases = self._bus.world.part(CanDatabases)
         node_scope = _Scope(node.path, None)
         kinds = {**self._kinds(node_scope, node.path), **node_kinds(node), **line_kinds(node)}
-        self._targets = [(node_scope, self._bus.world.faults.target(node.path, kinds))]
+        self._own = node_scope, self._bus.world.faults.target(node.path, kinds)
+        self._targets = [self._own]
         self._bus.world.on_close(self._conclude)
 
     def add_sender(self, name: str, ids: Iterable[int | Identifier]) -> None:
@@ -120,12 +121,21 @@ class NodeFaults:
 
     def submit(self, frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
         """Let one frame into the node's queue, as far as the active faults allow."""
-        hits: list[_Effect] | None = None
+        scope, target = self._own
+        target.count()
+        if scope.effects or len(self._targets) > 1:
+            self._submit_with_care(frame, origin)
+        else:
+            self._node.enqueue(frame, origin)
+
+    def _submit_with_care(self, frame: CanFrame, origin: SimulatedCanInterface | None) -> None:
+        """Do so for a frame that the node itself has counted."""
+        hits: list[_Effect] = []
         for scope, target in self._targets:
-            if scope.ids is None or scope.covers(frame):
-                target.count()
-                if scope.effects:
-                    hits = (hits or []) + [effect for effect in scope.effects if effect.hits(frame)]
+            if scope.covers(frame):
+                if scope.ids is not None:
+                    target.count()
+                hits += [effect for effect in scope.effects if effect.hits(frame)]
         if hits:
             self._apply(hits, frame, origin)
         else:
