@@ -64,19 +64,6 @@ _CALM_NS: Final = 100_000_000
 _STOP_LIMIT_S: Final = 2.0
 """A ramp that has not brought the axis to rest so long after its end is taken as ended."""
 _MS: Final = 1_000_000
-_SIGNED: Final = frozenset(
-    (
-        od.MODE,
-        od.TARGET_POSITION,
-        od.TARGET_VELOCITY,
-        od.TARGET_TORQUE,
-        od.HOME_OFFSET,
-        od.POSITION_LIMITS,
-        od.HOMING_METHOD,
-        od.ABORT_CONNECTION,
-        *range(0x605A, 0x605F),
-    )
-)
 
 
 # req: REQ_8108, REQ_7109
@@ -315,7 +302,7 @@ class Cia402Drive(SimulatedDevice):
         """Return an object as a number."""
         entry = self.dictionary.objects[index].entries[subindex]
         word = int.from_bytes(entry.value, "little")
-        return word - (1 << entry.bits) if index in _SIGNED and word >> entry.bits - 1 else word
+        return word - (1 << entry.bits) if index in od.SIGNED and word >> entry.bits - 1 else word
 
     def setpoint(self, increments: int) -> float:
         scale = self.increments_per_unit

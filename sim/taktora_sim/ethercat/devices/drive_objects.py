@@ -13,6 +13,7 @@ __all__ = [
     "COMMANDS",
     "FEEDBACK",
     "MODES",
+    "SIGNED",
     "Mode",
     "add_drive_objects",
     "check_mapping",
@@ -31,6 +32,21 @@ QUICK_STOP_DECELERATION = 0x6085
 HOMING_METHOD, HOMING_SPEEDS, HOMING_ACCELERATION = 0x6098, 0x6099, 0x609A
 INTERPOLATION_TIME, DIGITAL_INPUTS, TARGET_VELOCITY = 0x60C2, 0x60FD, 0x60FF
 ABORT_CONNECTION = 0x6007
+
+SIGNED: Final = frozenset(
+    (
+        MODE,
+        TARGET_POSITION,
+        TARGET_VELOCITY,
+        TARGET_TORQUE,
+        HOME_OFFSET,
+        POSITION_LIMITS,
+        HOMING_METHOD,
+        ABORT_CONNECTION,
+        *range(0x605A, 0x605F),
+    )
+)
+"""Those whose values may be below 0."""
 
 
 class Mode:
