@@ -119,6 +119,15 @@ def _no_results(trace: Trace) -> Iterator[str]:
         yield "No results yet: run pytest with --trace-results FILE, or set record = true in [tool.taktora.trace]."
 
 
+# req: REQ_8604
+def _stale(trace: Trace) -> Iterator[str]:
+    """Yield one sentence where tests passed and do not count, because they are about something older."""
+    count = sum(any(cell.status == "stale" for cell in cells.values()) for cells in trace.requirements.values())
+    if count:
+        what = "1 requirement is stale" if count == 1 else f"{count} requirements are stale"
+        yield f"{what}: test, text or application changed since it was verified; run the tests again"
+
+
 # req: REQ_8609
 def _suspects(trace: Trace) -> Iterator[str]:
     """Yield one sentence where tests passed and do not count, because nobody looked at them since a text changed."""
@@ -175,7 +184,7 @@ def check(
     for name, world, now in gone:
         typer.echo(f"lost coverage: {name} in {world}, now {now}")
     if failures or gone:
-        for line in (*_no_results(trace), *_suspects(trace)):
+        for line in (*_no_results(trace), *(_stale(trace) if failures else ()), *_suspects(trace)):
             typer.echo(line)
         raise typer.Exit(1)
     met = [f"{len(wanted)} threshold{'s' if len(wanted) != 1 else ''} met"] if wanted else []

@@ -118,6 +118,18 @@ def test_a_report_says_in_a_word_why_requirements_are_not_verified(project: Path
     assert " sim: 0 of 2 requirements verified (0.0 %); 2 stale\n" in stale
 
 
+@pytest.mark.verifies("REQ_8606", "REQ_8604")
+def test_a_failed_check_says_how_many_are_stale_and_what_ends_it(project: Path) -> None:
+    (project / "tests" / "test_a.py").write_text(TEST_FILE.replace("pass", "assert True"))
+
+    done = trace("check", "--min", "axis/sim=50")
+
+    assert done.exit_code == 1
+    assert done.output.endswith(
+        "1 requirement is stale: test, text or application changed since it was verified; run the tests again\n"
+    )
+
+
 @pytest.mark.verifies("REQ_8606")
 def test_less_than_all_is_never_shown_as_100_percent() -> None:
     assert Coverage("total", "sim", 4999, 5000).shown == "99.9 % (4999 of 5000)"
