@@ -1,7 +1,7 @@
 """The transport through shared memory, on iceoryx2; it never blocks on a reader and leaves no segment behind.
 
-iceoryx2 is imported on first use. What taktora asked for at creation (payload type and settings) is kept as service
-attributes, so that an end with other wishes is refused at open with both printed.
+iceoryx2 is imported on first use. An end with other wishes than its service was made with is refused at open, with both
+printed (:mod:`.shared_services`).
 
 Views point into shared memory. They are released with the sample; a slice of a view must not outlive it, because the
 memory may be unmapped when the port closes.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Iterable
-from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 from functools import cache
 from importlib import import_module
 from itertools import count
@@ -30,18 +29,12 @@ from taktora.errors import ConfigurationError, ShutdownError, TransportError
 from taktora.transport.base import ChannelSpec, PayloadType, ServiceSettings
 from taktora.transport.node_folder import fault_of_folder
 from taktora.transport.rules import (
-    MAX_ACTIVE_REQUESTS_PER_CLIENT,
-    MAX_CLIENTS,
-    MAX_LISTENERS,
-    MAX_NOTIFIERS,
-    MAX_SERVERS,
     SLICE_PAYLOAD,
     check_name,
     check_payload,
     check_settings,
     check_slice_limits,
     full_error,
-    mismatch_error,
 )
 from taktora.transport.shared_event import IceoryxListener, IceoryxNotifier
 from taktora.transport.shared_pubsub import (
@@ -49,10 +42,10 @@ from taktora.transport.shared_pubsub import (
     IceoryxSlicePublisher,
     IceoryxSliceSubscriber,
     IceoryxSubscriber,
-    SliceHeader,
 )
 from taktora.transport.shared_request import IceoryxClient, IceoryxServer
 from taktora.transport.shared_service import SharedPort, SharedService
+from taktora.transport.shared_services import SharedServices
 from taktora.transport.topology import Topology
 
 __all__ = ["IceoryxTransport"]
@@ -60,7 +53,6 @@ __all__ = ["IceoryxTransport"]
 P = TypeVar("P", bound=SharedPort)
 
 _DEFAULT = ServiceSettings()
-_WORDS = {1: c_uint8, 2: c_uint16, 4: c_uint32, 8: c_uint64}
 
 
 @cache
@@ -72,20 +64,6 @@ def _iceoryx2() -> Any:
             "iceoryx2 cannot be imported; install it with 'pip install iceoryx2' (Linux, glibc 2.34 or newer) "
             "or use InProcessTransport"
         ) from cause
-
-
-@cache
-def _record_type(payload: PayloadType) -> type[Structure]:
-    """Return a ctypes type of this size and alignment that tells iceoryx2 the payload's name."""
-    word = _WORDS[payload.alignment]
-    return type(
-        "Record",
-        (Structure,),
-        {
-            "_fields_": [("words", word * (payload.size_bytes // payload.alignment))],
-            "type_name": classmethod(lambda _cls: payload.name),
-        },
-    )
 
 
 class IceoryxTransport:
@@ -113,13 +91,13 @@ class IceoryxTransport:
         self._private = isolated
         self.config: Any = self._configured(config, domain, isolated)
         self._topology = Topology()
-        self._services: dict[tuple[str, str], SharedService] = {}
         self._listeners: dict[str, list[IceoryxListener]] = {}
         self._ports: dict[int, SharedPort] = {}
         self._opened = count()
         self._closed = False
         self._process_id = os.getpid()
         self._node: Any = self._make_node(node_name)
+        self._services = SharedServices(self._iox, self._node, self.config)
         self.reap()
         atexit.register(self.close)
 
@@ -223,11 +201,11 @@ class IceoryxTransport:
         specs = self._topology.checked(channels)
         created: list[SharedService] = []
         try:
-            created.extend(self._create_declared(spec) for spec in specs)
+            created.extend(self._services.create(spec) for spec in specs)
         except BaseException:
             for service in reversed(created):
                 service.kept = False
-                self._collect(service)
+                self._services.collect(service)
             raise
         self._topology.declare(specs)
 
@@ -243,9 +221,7 @@ class IceoryxTransport:
         atexit.unregister(self.close)
         for port in reversed(list(self._ports.values())):
             port.close()
-        for service in reversed(list(self._services.values())):
-            service.kept = False
-            self._collect(service)
+        self._services.close()
         self._node = None
         if self._private:
             self._remove_private_traces()
@@ -283,43 +259,19 @@ class IceoryxTransport:
         for trace in Path("/dev/shm").glob(f"{prefix}*.global_mgmt"):  # noqa: S108 - where POSIX shared memory lives
             trace.unlink(missing_ok=True)
 
-    def _builder(self, name: str) -> Any:
-        return self._node.service_builder(self._iox.ServiceName.new(name))
-
     def _pubsub(self, name: str, payload: PayloadType, settings: ServiceSettings) -> SharedService:
         self._refuse_closed()
         check_name(name)
         check_payload(name, payload)
         settings = self._topology.settings_for(name, payload, settings)
         check_settings(name, settings)
-        return self._find_or_open(
-            "publish-subscribe", name, _wishes(payload, settings), lambda: self._pubsub_builder(name, payload, settings)
-        )
-
-    def _pubsub_builder(self, name: str, payload: PayloadType, settings: ServiceSettings) -> Any:
-        record: Any = _record_type(payload)
-        sliced = payload == SLICE_PAYLOAD
-        builder = self._builder(name).publish_subscribe(self._iox.Slice[record] if sliced else record)
-        builder = (
-            builder.max_publishers(settings.max_publishers)
-            .max_subscribers(settings.max_subscribers)
-            .subscriber_max_buffer_size(settings.subscriber_max_buffer_size)
-            .history_size(settings.history_size)
-            .subscriber_max_borrowed_samples(settings.subscriber_max_borrowed_samples)
-            .enable_safe_overflow(False)
-        )
-        return builder.user_header(SliceHeader) if sliced else builder
+        return self._services.pubsub(name, payload, settings)
 
     def _event(self, name: str) -> tuple[SharedService, list[IceoryxListener]]:
         self._refuse_closed()
         check_name(name)
         self._topology.check_event(name)
-
-        def build() -> Any:
-            builder = self._builder(name).event().event_id_max_value(0)
-            return builder.max_listeners(MAX_LISTENERS).max_notifiers(MAX_NOTIFIERS)
-
-        return self._find_or_open("event", name, {}, build), self._listeners.setdefault(name, [])
+        return self._services.event(name), self._listeners.setdefault(name, [])
 
     def _exchange(self, name: str, request: PayloadType, response: PayloadType) -> SharedService:
         self._refuse_closed()
@@ -327,89 +279,7 @@ class IceoryxTransport:
         check_payload(name, request)
         check_payload(name, response)
         self._topology.check_declared(name)
-        wishes = {"taktora.request": _described(request), "taktora.response": _described(response)}
-        return self._find_or_open(
-            "request-response", name, wishes, lambda: self._exchange_builder(name, request, response)
-        )
-
-    def _exchange_builder(self, name: str, request: PayloadType, response: PayloadType) -> Any:
-        builder = self._builder(name).request_response(_record_type(request), _record_type(response))
-        return (
-            builder.max_servers(MAX_SERVERS)
-            .max_clients(MAX_CLIENTS)
-            .max_active_requests_per_client(MAX_ACTIVE_REQUESTS_PER_CLIENT)
-            .max_loaned_requests(1)
-            .max_response_buffer_size(1)
-            .enable_safe_overflow_for_requests(False)
-            .enable_safe_overflow_for_responses(False)
-            .enable_fire_and_forget_requests(False)
-        )
-
-    def _find_or_open(
-        self, pattern: str, name: str, wishes: dict[str, str], builder: Callable[[], Any]
-    ) -> SharedService:
-        key = (pattern, name)
-        found = self._services.get(key)
-        if found is None:
-            handle = self._opened_handle(pattern, name, wishes, builder)
-            found = self._services[key] = SharedService(self._iox, key, handle, kept=False)
-        elif wishes:
-            self._compare(name, found.handle.attributes, wishes)
-        return found
-
-    def _opened_handle(self, pattern: str, name: str, wishes: dict[str, str], builder: Callable[[], Any]) -> Any:
-        iox = self._iox
-        verifier = iox.AttributeVerifier.new()
-        for key, value in wishes.items():
-            verifier = verifier.require(iox.AttributeKey.new(key), iox.AttributeValue.new(value))
-        try:
-            return builder().open_or_create_with_attributes(verifier)
-        except (
-            iox.PublishSubscribeOpenOrCreateError,
-            iox.EventOpenOrCreateError,
-            iox.RequestResponseOpenOrCreateError,
-        ) as cause:
-            self._explain(pattern, name, wishes, cause)
-            raise TransportError(f"service {name}: cannot open or create it: {cause}") from cause
-
-    def _explain(self, pattern: str, name: str, wishes: dict[str, str], cause: Exception) -> None:
-        """Raise ConfigurationError with both sides printed if the service exists with something else."""
-        if "Incompatible" not in str(cause) and "DoesNotSupport" not in str(cause):
-            return
-        iox = self._iox
-        patterns = {
-            "publish-subscribe": iox.MessagingPattern.PublishSubscribe,
-            "event": iox.MessagingPattern.Event,
-            "request-response": iox.MessagingPattern.RequestResponse,
-        }
-        details = iox.Service.details(iox.ServiceName.new(name), self.config, patterns[pattern], iox.ServiceType.Ipc)
-        if details is not None:
-            self._compare(name, details.attributes(), wishes, cause)
-        raise mismatch_error(name, "service", f"something incompatible ({cause})", wishes or pattern) from cause
-
-    def _compare(self, name: str, attributes: Any, wishes: dict[str, str], cause: Exception | None = None) -> None:
-        found = {entry.key.to_string(): entry.value.to_string() for entry in attributes.values}
-        for key, asked in wishes.items():
-            if found.get(key) != asked:
-                what = key.removeprefix("taktora.")
-                raise mismatch_error(name, what, found.get(key, "made by another program"), asked) from cause
-
-    def _create_declared(self, spec: ChannelSpec) -> SharedService:
-        iox = self._iox
-        specifier = iox.AttributeSpecifier.new()
-        for key, value in _wishes(spec.payload, spec.settings).items():
-            specifier = specifier.define(iox.AttributeKey.new(key), iox.AttributeValue.new(value))
-        try:
-            handle = self._pubsub_builder(spec.name, spec.payload, spec.settings).create_with_attributes(specifier)
-        except iox.PublishSubscribeCreateError as cause:
-            if "AlreadyExists" in str(cause):
-                raise ConfigurationError(
-                    f"service {spec.name} exists already; create_all must make it, so stop whoever else did"
-                ) from cause
-            raise TransportError(f"service {spec.name}: cannot create it: {cause}") from cause
-        place = ("publish-subscribe", spec.name)
-        service = self._services[place] = SharedService(self._iox, place, handle, kept=True)
-        return service
+        return self._services.exchange(name, request, response)
 
     def _publisher_builder(self, service: SharedService) -> Any:
         return service.handle.publisher_builder().backpressure_strategy(self._iox.BackpressureStrategy.DiscardData)
@@ -459,7 +329,7 @@ class IceoryxTransport:
             service.publishers.pop(key, None)
             service.subscribers.pop(key, None)
             service.ports -= 1
-            self._collect(service)
+            self._services.collect(service)
 
         try:
             port = make(key, done)
@@ -468,13 +338,6 @@ class IceoryxTransport:
             raise
         self._ports[key] = port
         return port
-
-    def _collect(self, service: SharedService) -> None:
-        """Let go of a service that nothing needs any more."""
-        if service.ports or service.kept or self._services.get(service.key) is not service:
-            return
-        del self._services[service.key]
-        service.handle = None
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -487,19 +350,3 @@ def _refused(service: SharedService, cause: Exception) -> TransportError:
     if kind in ("publisher", "subscriber"):
         return full_error(service.name, kind, getattr(service.handle.static_config, f"max_{kind}s"))
     return TransportError(f"service {service.name}: cannot open the port: {cause}")
-
-
-def _wishes(payload: PayloadType, settings: ServiceSettings) -> dict[str, str]:
-    return {"taktora.payload type": _described(payload), "taktora.settings": _listed(settings)}
-
-
-def _described(payload: PayloadType) -> str:
-    return f"{payload.name}, {payload.size_bytes} bytes, alignment {payload.alignment}"
-
-
-def _listed(settings: ServiceSettings) -> str:
-    return (
-        f"max_publishers {settings.max_publishers}, max_subscribers {settings.max_subscribers}, "
-        f"subscriber_max_buffer_size {settings.subscriber_max_buffer_size}, history_size {settings.history_size}, "
-        f"subscriber_max_borrowed_samples {settings.subscriber_max_borrowed_samples}"
-    )
