@@ -33,11 +33,21 @@ class Executions:
         self._world = world
         self.durations: dict[str, Duration] = {}
         """What was set, by name."""
-        self.seeded_order = False
-        """True: tasks that are ready at one instant run in an order drawn from the seed."""
+        self._seeded_order = False
+        self._models: list[_Model] = []
         self._made: set[str] = set()
         self._tasks: dict[str, str] = {}
         world.on_close(self._tell_unknown)
+
+    @property
+    def seeded_order(self) -> bool:
+        """True: tasks that are ready at one instant run in an order drawn from the seed."""
+        return self._seeded_order
+
+    @seeded_order.setter
+    def seeded_order(self, is_seeded: bool) -> None:
+        self._seeded_order = is_seeded
+        self._settle()
 
     def set(self, task: str, duration: Duration) -> None:
         """Let ``task`` take ``duration`` whenever it runs.
@@ -50,6 +60,7 @@ class Executions:
             msg = f"execution time of {task!r} is {duration} ns, expected 0 or more"
             raise ValueError(msg)
         self.durations[task] = duration
+        self._settle()
 
     def know(self, executor: str, task_ids: Iterable[str]) -> None:
         """Note the tasks of an executor that starts."""
@@ -84,7 +95,15 @@ class Executions:
     def model(self, executor: str) -> ExecutionModel:
         """Return the execution model of one executor."""
         self._made.add(executor)
-        return _Model(self._world, self, executor)
+        model = _Model(self._world, self, executor)
+        self._models.append(model)
+        self._settle()
+        return model
+
+    def _settle(self) -> None:
+        """Tell the models, which are asked at each wake."""
+        for model in self._models:
+            model.timeless = not (self.durations or self._seeded_order)
 
 
 def _draw(duration: Callable[[Stream], int], stream: Stream, item_id: str) -> int:
@@ -104,13 +123,10 @@ class _Model:
         self._transport = world.transport
         self._executions = executions
         self._executor = executor
+        self.timeless = True
         self._sources: dict[tuple[int, str], Callable[[], int]] = {}
         self._order = world.stream(f"{executor}/order")
         self._record_order = world.trace.channel(f"executor/{executor}", "order")
-
-    def timeless(self) -> bool:
-        executions = self._executions
-        return not (executions.durations or executions.seeded_order)
 
     def begin(self, task_index: int, task_id: str, item_id: str) -> int:
         key = (task_index, item_id)

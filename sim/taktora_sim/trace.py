@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
+from simpy import Environment
+
 __all__ = ["FILE_HEADER", "Recorder", "Trace", "TraceFormatError", "TraceRecord", "read_trace"]
 
 FILE_HEADER = b"taktora-trace 1\n"
@@ -59,12 +61,12 @@ class Trace:
     """Collects records, hashes them, and writes them to ``file`` on request.
 
     Args:
-        now_ns: Virtual clock; called once per record.
+        env: Whose time the records bear; it is read here because a call per record would cost more than the record.
         file: Where to write the records; None keeps hashes only.
     """
 
-    def __init__(self, now_ns: Callable[[], int], file: Path | None = None) -> None:
-        self._now_ns = now_ns
+    def __init__(self, env: Environment, file: Path | None = None) -> None:
+        self._env = env
         self._sha = hashlib.sha256()
         self._pending: list[bytes] = []
         self._components: dict[str, _Component] = {}
@@ -83,11 +85,11 @@ class Trace:
         rest = 8 + len(tail)
         # All that does not change from record to record is bound here: every event of a run comes through.
         pack_head = struct.Struct(f"<IQ{len(tail)}s").pack
-        now_ns, flush = self._now_ns, self.flush
+        env, flush = self._env, self.flush
         pending, keep, keep_own = self._pending, self._pending.append, component.pending.append
 
         def record(payload: bytes | bytearray | memoryview = b"") -> None:
-            data = pack_head(rest + len(payload), now_ns(), tail) + payload
+            data = pack_head(rest + len(payload), env._now, tail) + payload  # noqa: SLF001 - as World.now_ns does
             keep(data)
             keep_own(data)
             if len(pending) >= _FLUSH_RECORDS:
@@ -100,11 +102,11 @@ class Trace:
         tail = _text(path, "path") + _text(kind, "kind") + payload
         component = self._components.setdefault(path, _Component())
         pack, rest = struct.Struct(f"<IQ{len(tail)}s").pack, 8 + len(tail)
-        now_ns, flush = self._now_ns, self.flush
+        env, flush = self._env, self.flush
         pending, keep, keep_own = self._pending, self._pending.append, component.pending.append
 
         def mark() -> None:
-            data = pack(rest, now_ns(), tail)
+            data = pack(rest, env._now, tail)  # noqa: SLF001 - as World.now_ns does
             keep(data)
             keep_own(data)
             if len(pending) >= _FLUSH_RECORDS:

@@ -182,7 +182,7 @@ class World:
         """As :meth:`call_at`, for a call that is never taken back."""
         self.post = _make_post(self.env)
         """As :meth:`call_soon`, for a call that is never taken back."""
-        self.trace = Trace(self.now_ns, trace_file)
+        self.trace = Trace(self.env, trace_file)
         self.rate: float | None = None
         """Virtual seconds per wall second: 1.0 is real time, None as fast as possible."""
         self.item_limit_s: float | None = 10.0

@@ -72,7 +72,8 @@ class Reader(Handle[ChannelReader[T, Codec]]):
 
     def drain(self) -> Iterator[T]:
         """Yield everything that has arrived; what cannot be decoded is counted and reported, and nothing else lost."""
-        receive = (self._port or self.port).try_recv
+        port = self._port or self.port
+        receive = port.try_recv
         while True:
             try:
                 envelope = receive()
@@ -84,6 +85,9 @@ class Reader(Handle[ChannelReader[T, Codec]]):
             self.latest = value = envelope.value
             self.received += 1
             yield value
+            waiting = port.waiting
+            if waiting is not None and not waiting:
+                return  # without one more receive that finds nothing
 
     def take(self) -> T | None:
         """Take everything that has arrived and return the newest value; None if nothing arrived."""

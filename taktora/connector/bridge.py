@@ -44,6 +44,8 @@ class _Bridge(Generic[T]):
         self.listener: Final = Wakeup(name)
         self._lock = threading.Lock()
         self._items: deque[T] = deque()
+        self.waiting: Final = self._items
+        """What has not been taken yet, to be looked at only."""
         self._closed = False
 
     def __len__(self) -> int:

@@ -36,7 +36,8 @@ class ChannelDrops:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
-        self._grown: set[str] = set()
+        self.grown: set[str] = set()
+        """Channels whose counts have grown since :meth:`take_grown`; asked for at every inbound wake."""
 
     def add(self, channels: Sequence[str]) -> int:
         """Count one dropped message for each channel that it was for (any thread); return the largest of their counts.
@@ -46,7 +47,7 @@ class ChannelDrops:
         with self._lock:
             for channel in channels or ("",):
                 self._counts[channel] = self._counts.get(channel, 0) + 1
-                self._grown.add(channel)
+                self.grown.add(channel)
             return max(self._counts[channel] for channel in channels or ("",))
 
     def of(self, channel: str = "") -> int:
@@ -55,11 +56,9 @@ class ChannelDrops:
 
     def take_grown(self) -> dict[str, int]:
         """Return the counts, by name and in its order, that have grown since the last call."""
-        if not self._grown:  # asked for at every inbound wake, and there is hardly ever one
-            return {}
         with self._lock:
-            grown = {channel: self._counts[channel] for channel in sorted(self._grown)}
-            self._grown.clear()
+            grown = {channel: self._counts[channel] for channel in sorted(self.grown)}
+            self.grown.clear()
         return grown
 
 

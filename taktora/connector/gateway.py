@@ -56,14 +56,15 @@ class InboundItem(GatewayItem):
 
     def step(self, context: Context) -> None:  # noqa: ARG002
         link = self._link
-        deliver = link.driver.deliver
-        for message in link.inbound.drain():
+        deliver, take, waiting = link.driver.deliver, link.inbound.take, link.inbound.waiting
+        while waiting and (message := take()) is not None:
             try:
                 deliver(message)
             except BackPressure:
                 continue  # a full reader of the application lost it, and its channel's writer has counted that
             link.prove()
-        link.note_drops()
+        if link.drops.grown:
+            link.note_drops()
 
 
 # req: REQ_0244, REQ_0291
@@ -105,8 +106,10 @@ class OutboundItem(GatewayItem):
         link = self._link
         bridge, compose, transmit = link.outbound, link.driver.compose, self._transmit
         for channel in link.outbound_channels.entries:
-            receive = channel.reader.try_recv
+            receive, waiting = channel.reader.try_recv, channel.reader.waiting
             while has_room or not bridge.full:
+                if waiting is not None and not waiting:
+                    break  # without one more receive that finds nothing
                 received = receive()
                 if received is None:
                     break
@@ -123,7 +126,7 @@ class OutboundItem(GatewayItem):
         """Hand one message to the stack; False when it has no room. What is there when the link is Down is dropped."""
         link = self._link
         try:
-            if link.gate.down:
+            if link.gate.blocked and link.gate.down:
                 link.refused += 1
             else:
                 link.driver.transmit(message)

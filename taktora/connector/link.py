@@ -357,9 +357,10 @@ class Link(Generic[R, In, Out]):
     # req: REQ_0607
     def note_back_pressure(self) -> None:
         """Hold the connector at Degraded while the outbound bridge is full (REQ_0260, REQ_0607)."""
-        if len(self.outbound) > 0:
+        waiting, capacity = self.outbound.waiting, self.outbound.capacity
+        if waiting:
             self._watch_head()
-        if self.outbound.full == self._pressed:
+        if (len(waiting) >= capacity) is self._pressed:
             return
         self._pressed = not self._pressed
         if self._pressed:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Generic, NamedTuple, Self, TypeVar, final
+from typing import Generic, Self, TypeVar, final
+
+from msgspec import Struct
 
 from taktora.clock import Clock
 from taktora.codec.base import Codec
@@ -18,11 +20,9 @@ T = TypeVar("T")
 C_co = TypeVar("C_co", bound=Codec, covariant=True)
 
 _DEFAULT = ServiceSettings()
-# What a NamedTuple's own constructor does in the end, in half the time; for what is made once per message.
-_new_tuple = tuple.__new__
 
 
-class RecvEnvelope(NamedTuple, Generic[T]):
+class RecvEnvelope(Struct, Generic[T], frozen=True):
     """One received value with what its envelope says; ``timestamp_ns`` is UNIX time of sending."""
 
     sequence_number: int
@@ -69,6 +69,7 @@ class ChannelReader(Generic[T, C_co]):
         "_value_type",
         "last_sequence_number",
         "last_timestamp_ns",
+        "waiting",
     )
 
     def __init__(
@@ -89,6 +90,8 @@ class ChannelReader(Generic[T, C_co]):
         self._envelopes = RawChannelReader(transport, service, max_payload_size, settings, on_integrity_fault)
         self._listener: ListenerPort | None = None
         self._receive, self._decode = self._envelopes.receive, codec.decode
+        self.waiting = self._envelopes.waiting
+        """Empty when nothing has arrived, where a receive is not needed to know; None where it is, and once closed."""
         self._value_type = value_type
         self.last_sequence_number: int | None = None
         self.last_timestamp_ns: int | None = None
@@ -144,12 +147,13 @@ class ChannelReader(Generic[T, C_co]):
         fields = receive()
         if fields is None:
             return None
-        self.last_sequence_number, self.last_timestamp_ns = fields[0], fields[1]
+        number, timestamp_ns, correlation_id, length, _reserved, _crc32, _version, _padding = fields
+        self.last_sequence_number, self.last_timestamp_ns = number, timestamp_ns
         try:
-            value = decode(self._value_type, self._envelopes.view[64 : 64 + fields[3]])
+            value = decode(self._value_type, self._envelopes.view[64 : 64 + length])
         except TaktoraError as error:
-            raise self._decode_error(fields[0], error) from error
-        return _new_tuple(RecvEnvelope, (fields[0], fields[1], fields[2], value))
+            raise self._decode_error(number, error) from error
+        return RecvEnvelope(number, timestamp_ns, correlation_id, value)
 
     def drain(self) -> Iterator[RecvEnvelope[T]]:
         """Yield values until the queue is empty; raises as :meth:`try_recv`, and may be taken up again after that."""
@@ -165,7 +169,7 @@ class ChannelReader(Generic[T, C_co]):
         """Close the ports; idempotent. Later calls raise ``ShutdownError``."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self.waiting = True, None
         if self._listener is not None:
             self._listener.close()
         self._envelopes.close()

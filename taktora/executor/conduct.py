@@ -290,19 +290,26 @@ class Conduct:
             self._run_graph(body)
         self.finish(task)
 
-    def run_inline(self, ready: list[Task]) -> None:
-        """Run the tasks of a wake one after the other in this thread."""
+    def run_inline(self, ready: list[Task], still_ns: int | None = None) -> bool:
+        """Run the tasks of a wake one after the other in this thread; return whether ``fold`` has tokens left to take.
+
+        Args:
+            ready: The tasks.
+            still_ns: The instant at which all of them run, where time stands still meanwhile; None: the clock runs.
+        """
         faults, telemetry_ns = self.faults, self.telemetry_ns
         post_execute, is_plain = self._post_execute, self._is_plain
+        is_left = False
         try:
             for task in ready:
                 unit = task.lone
                 if unit is None or not is_plain or task.fault is not RUNNING or faults.executor is not RUNNING:
                     self._run_routed(task)
+                    is_left = True
                     continue
                 # The usual case, in place: _run_routed for one healthy item, without a call but the item's own.
                 task.faulted = False
-                task.pre_ns = started_ns = telemetry_ns()
+                task.pre_ns = started_ns = telemetry_ns() if still_ns is None else still_ns
                 execute = unit.execute
                 try:
                     flow = execute(unit.context)
@@ -312,14 +319,20 @@ class Conduct:
                     outcome = DONE if flow is None else _outcome_of(unit, flow)
                 if outcome:
                     self.settle(unit, outcome)
-                task.took_ns = took_ns = telemetry_ns() - started_ns
+                task.took_ns = took_ns = telemetry_ns() - started_ns if still_ns is None else 0
                 if post_execute is not None:
                     post_execute(task.id, started_ns, took_ns, outcome != FAILED)
                 limit_ns = task.budget_ns
                 if limit_ns is not None and took_ns > limit_ns:
                     faults.breach(task, took_ns, limit_ns)
+                if task.period_ns is None:  # fold, in place
+                    task.pending = False
+                    task.stats.record_run(took_ns)
+                else:
+                    is_left = True
         except Exception as error:
             self.fail_fast.trip(error, FatalSite.INLINE_SUBMIT)
+        return is_left
 
     def _run_routed(self, task: Task) -> None:
         """Run what ``task`` runs in this wake, if anything."""
@@ -337,9 +350,11 @@ class Conduct:
 
     # req: REQ_0107
     def fold(self, ready: list[Task]) -> None:
-        """Take the tokens of a wake: one record per task, in order of registration."""
+        """Take the tokens of a wake that are left: one record per task, in order of registration."""
         on_cycle_stats = self._on_cycle_stats
         for task in ready:
+            if not task.pending:
+                continue
             task.pending = False
             stats, faulted = task.stats, task.faulted
             if not faulted:

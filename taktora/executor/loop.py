@@ -128,7 +128,8 @@ class Wakes:
         stoppable, timer, wait, now_ns, ready = self._stoppable, self._timer, self._wait, self._now_ns, self._ready
         run, fold, conduct = self._run, self._conduct.fold, self._conduct
         modelled = self._modelled
-        timeless = None if modelled is None else modelled.timeless
+        model = None if modelled is None else modelled.timeless_model
+        one_clock = conduct.telemetry_ns == now_ns
         collect_fired, earlier = self._sources.collect_fired, self._sources.earlier
         budget_ns, most, predicate = self._iteration_budget_ns, limit.wakes, limit.predicate
         limited = limit != Limit()
@@ -159,13 +160,17 @@ class Wakes:
                     self._collect_grid(now)
             if ready:
                 begun_ns = 0 if budget_ns is None else conduct.budget_ns()
-                if modelled is None or timeless is None or timeless():
-                    run(ready)
+                is_left = True
+                if modelled is None:
+                    is_left = run(ready, None)
+                elif model is not None and model.timeless:
+                    is_left = run(ready, now if one_clock else None)
                 else:
                     yield from modelled.run(ready)
                 if budget_ns is not None:
                     self._check_iteration(conduct.budget_ns() - begun_ns, budget_ns)
-                fold(ready)
+                if is_left:
+                    fold(ready)
                 if conduct.error is not None:
                     raise conduct.error
                 if limited:

@@ -56,8 +56,8 @@ class WorkerPool:
         self._barrier()
         self.applied.sort(key=lambda applied: applied.thread)
 
-    def run(self, ready: list[Task]) -> None:
-        """Run the tasks of a wake on the workers and return when all are done."""
+    def run(self, ready: list[Task], still_ns: int | None = None) -> bool:  # noqa: ARG002 - threads take time
+        """Run the tasks of a wake on the workers and return when all are done; ``Conduct.fold`` takes the tokens."""
         conduct = self._conduct
         for task in ready:
             task.pre_ns = conduct.telemetry_ns()
@@ -68,6 +68,7 @@ class WorkerPool:
             elif body is not None:
                 self._submit(body)
         self._barrier()
+        return True
 
     def stop(self) -> None:
         """End all threads and wait for them."""

@@ -47,9 +47,8 @@ Loop: TypeAlias = Generator[Request, Sequence[int], None]
 class ExecutionModel(Protocol):
     """How long items take in a simulated run (REQ_8011); real reactors have none."""
 
-    def timeless(self) -> bool:
-        """Return whether, for now, no item takes time and ready tasks keep their order: then nobody asks further."""
-        ...
+    timeless: bool
+    """For now no item takes time and ready tasks keep their order: then nobody asks further."""
 
     def begin(self, task_index: int, task_id: str, item_id: str) -> int:
         """Return the duration in ns that the coming ``execute`` costs; opens the window in which sends are held back.

@@ -45,10 +45,8 @@ class _Modelled(ABC):
         self._now_ns = now_ns
         self._tasks = tasks
         self._occupy = Occupy()
-
-    def timeless(self) -> bool:
-        """Return whether running the tasks here and now, as the real worlds do, comes to the same."""
-        return False
+        self.timeless_model: ExecutionModel | None = None
+        """While it is timeless, running the tasks here and now, as the real worlds do, comes to the same."""
 
     def run(self, ready: list[Task]) -> Steps:
         """Run the tasks of a wake; yields whenever time has to pass."""
@@ -86,7 +84,7 @@ class ModelledInline(_Modelled):
         self, conduct: Conduct, model: ExecutionModel, now_ns: Callable[[], int], tasks: Ordered[Task]
     ) -> None:
         super().__init__(conduct, model, now_ns, tasks)
-        self.timeless = model.timeless  # type: ignore[method-assign]  # asked at each wake: saves a call
+        self.timeless_model = model
 
     def _run_all(self, ready: list[Task]) -> Steps:
         conduct, now_ns, occupy, begin, end = self._conduct, self._now_ns, self._occupy, self._begin, self._end

@@ -56,11 +56,8 @@ class ScriptedModel:
             name: [value] if isinstance(value, int) else list(value) for name, value in durations.items()
         }
         self.order = order
+        self.timeless = False  # it wants to be asked about every item, also where the answer is 0
         self.open = False
-
-    def timeless(self) -> bool:
-        """Return False: it wants to be asked about every item, also where the answer is 0."""
-        return False
 
     def begin(self, task_index: int, task_id: str, item_id: str) -> int:  # noqa: ARG002 - the seam's signature
         self.open = True

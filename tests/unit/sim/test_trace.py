@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simpy import Environment
 
 from taktora_sim.trace import FILE_HEADER, Trace, TraceFormatError, TraceRecord, read_trace
 
@@ -16,10 +17,10 @@ EVENTS = [(0, "bus", "frame", b"\x01"), (5, "app", "run", b""), (5, "bus", "fram
 
 
 def _write(file: Path | None, events: list[tuple[int, str, str, bytes]]) -> Trace:
-    now = [0]
-    trace = Trace(lambda: now[0], file)
+    env = Environment()
+    trace = Trace(env, file)
     for t_ns, path, kind, payload in events:
-        now[0] = t_ns
+        env._now = t_ns
         trace.channel(path, kind)(payload)
     return trace
 
@@ -98,7 +99,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.verifies("REQ_8004")
 def test_an_empty_path_is_refused() -> None:
-    trace = Trace(lambda: 0)
+    trace = Trace(Environment())
 
     with pytest.raises(ValueError, match="trace path '' has 0 bytes"):
         trace.channel("", "kind")

@@ -13,6 +13,8 @@ from taktora.transport import (
     ChannelSpec,
     RawChannelReader,
     RawChannelWriter,
+    RawSample,
+    SendOutcome,
     ServiceSettings,
     Transport,
     envelope_type,
@@ -59,8 +61,8 @@ def test_bytes_and_header_arrive_through_the_loaned_slot(transport: Transport) -
     assert received is not None
     sample, payload = received
     assert bytes(payload) == b"hello"
-    assert sample == (0, outcome.timestamp_ns, bytes(range(32)), 5, 99)
-    assert outcome == (0, sample.timestamp_ns, 5)
+    assert sample == RawSample(0, outcome.timestamp_ns, bytes(range(32)), 5, 99)
+    assert outcome == SendOutcome(0, sample.timestamp_ns, 5)
 
 
 @pytest.mark.realizes("TEST_0121")
