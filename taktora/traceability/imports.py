@@ -48,9 +48,9 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
 def find_imported(imports: Sequence[Import], file: Path, root: Path) -> Iterator[Path]:
     """Yield the files below `root` that these imports of `file` name, looked for where pytest lets Python look.
 
-    That is `root`, and the nearest folder above `file` that is no package.
+    That is `root`, the folder of `file`, and those above it that have a conftest.py; of a package, the folder it is in.
     """
-    places = list(dict.fromkeys([_outside_packages(file.parent, root), root]))
+    places = _places(file.parent, root)
     for one in imports:
         here = [_above(file.parent, one.level - 1)] if one.level else places
         modules = [".".join(filter(None, (one.module, name))) for name in one.names] + [one.module]
@@ -58,6 +58,11 @@ def find_imported(imports: Sequence[Import], file: Path, root: Path) -> Iterator
             found = next((path for place in here for path in _candidates(place, module) if path.is_file()), None)
             if found is not None and found != file and found.is_relative_to(root):
                 yield found
+
+
+def _places(folder: Path, root: Path) -> list[Path]:
+    above = [each for each in folder.parents if each.is_relative_to(root) and (each / "conftest.py").is_file()]
+    return list(dict.fromkeys([*(_outside_packages(each, root) for each in (folder, *above)), root]))
 
 
 def _candidates(place: Path, module: str) -> Iterator[Path]:

@@ -174,6 +174,9 @@ def project(root: Path) -> Path:
         "tools/parts.py": "from .deeper import x\n",
         "tools/deeper.py": "from tools import parts\nx = 1\n",
         "checks.py": "def judge(*_): return True\n",
+        "press/conftest.py": "",
+        "press/tests/test_press.py": "from gauge import read\ndef test_it() -> None:\n    assert read()\n",
+        "press/gauge.py": "def read(): return 1\n",
         "unrelated.py": "x = 1\n",
     }
     for name, text in files.items():
@@ -195,6 +198,16 @@ def test_what_a_test_or_a_conftest_imports_of_the_project_counts(tmp_path: Path,
     (root / changed).write_text((root / changed).read_text() + "# and more\n")
 
     assert before != TestSources(root).hash_of("tests/unit/test_a.py::test_one")
+
+
+@pytest.mark.verifies("REQ_8604")
+def test_a_module_beside_a_conftest_is_found_as_pytest_finds_it(tmp_path: Path) -> None:
+    root, node = project(tmp_path), "press/tests/test_press.py::test_it"
+    before = TestSources(root).hash_of(node)
+
+    (root / "press" / "gauge.py").write_text("def read(): return 2\n")
+
+    assert before != TestSources(root).hash_of(node)
 
 
 @pytest.mark.verifies("REQ_8604")
