@@ -140,10 +140,12 @@ class TypedImage(Generic[T]):
         """Makes the record of an image, where no field is cut out by bits."""
         self._content = None if self._pack is None else _packer(self._fields, self._pack)
         """Makes the bytes of the only run of the record."""
-        self._attributes: int | None = None
-        """How many attributes an instance may have before a look at their names; None: Python itself refuses more."""
+        self._attributes = 0
+        """How many attributes an instance may have before a look at their names; 0: Python itself refuses more."""
         if dataclasses.is_dataclass(record) and record.__dictoffset__:
             self._attributes = len(dataclasses.fields(record))
+        self._known: T | None = None  # what was written last, and its attributes: to ask for them costs most
+        self._attributes_of_known: dict[str, Any] = {}
 
     def decode(self, image: Buffer, byte_offset: int = 0) -> T:
         """Return what stands in ``image`` from ``byte_offset`` on.
@@ -185,7 +187,10 @@ class TypedImage(Generic[T]):
             CodecError: a value is out of range or of a wrong type, ``value`` has an attribute that is no field, in a
                 plain dataclass (nothing is written then), or the image is too short.
         """
-        if self._attributes is not None and len(value.__dict__) > self._attributes:
+        if value is not self._known:
+            self._known = value
+            self._attributes_of_known = value.__dict__ if self._attributes else {}
+        if len(self._attributes_of_known) > self._attributes:
             self._check_attributes(value)
         if len(image) < byte_offset + self.image_bytes:
             raise self._too_short(image, byte_offset)

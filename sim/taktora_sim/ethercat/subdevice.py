@@ -74,6 +74,8 @@ class SubDevice:
         "_outputs_live",
         "_outputs_new",
         "_outputs_seen",
+        "_plain_inputs",
+        "_plain_outputs",
         "_raw_inputs",
         "_to_safe_op",
         "_trace",
@@ -137,6 +139,8 @@ class SubDevice:
         self._feeds_watchdog = False
         self._output_view: memoryview | None = None
         self._input_view: memoryview | None = None
+        self._plain_outputs: memoryview | None = None  # the views again, while data go to and from the application
+        self._plain_inputs: memoryview | None = None  # as they are: the state is right, it is one buffer, no fault
         self._raw_inputs: bytes | None = None
         self._is_scattered = False
         self._finish_call = self.finish  # bound once: it is handed over in every frame
@@ -215,6 +219,7 @@ class SubDevice:
         self._marked = self._outputs_new = self._inputs_fresh = self._has_chores = self._channels_new = False
         self._outputs_seen = self._outputs_live = False
         self._output_view = self._input_view = self._raw_inputs = None
+        self._forget_ways()
         self.esc.reset(0x0F, emulated=self._emulated)
         self.eeprom.reset()
         self.watchdog.reset()
@@ -228,22 +233,43 @@ class SubDevice:
         if self._outputs_new:
             self._outputs_new = False
             if self._feeds_watchdog:
-                self.watchdog.trigger(self.esc.shared.at_ns)
-            state = self.al.state
-            if state is _SAFE_OP:
-                self._outputs_seen = True
-                self.al.outputs_arrived()
-                state = self.al.state
-            if state is _OP:
-                data = self._output_view
-                if data is not None and (self._is_scattered or self.output_filters):
-                    data = self._gathered_outputs(data)
-                if data is not None:
-                    self._outputs_live = True
-                    self.application.outputs(data)
+                watchdog, at_ns = self.watchdog, self.esc.shared.at_ns
+                if watchdog.fed_ns is None:
+                    watchdog.trigger(at_ns)
+                else:
+                    watchdog.fed_ns = at_ns  # all that trigger() would do: a call less for nearly every frame
+            data = self._plain_outputs
+            if data is not None and not self.output_filters:
+                self.application.outputs(data)
+            else:
+                self._take_outputs()
         if self._has_chores:
             self._has_chores = False
             self._do_chores()
+
+    def _take_outputs(self) -> None:
+        """Give the outputs to the application if it is to have them."""
+        state = self.al.state
+        if state is _SAFE_OP:
+            self._outputs_seen = True
+            self.al.outputs_arrived()
+            state = self.al.state
+        data = self._output_view
+        if state is not _OP or data is None:
+            return
+        if not self._is_scattered and not self.output_filters:
+            self._plain_outputs = data
+        else:
+            found = self._gathered_outputs(data)
+            if found is None:
+                return
+            data = found
+        self._outputs_live = True
+        self.application.outputs(data)
+
+    def _forget_ways(self) -> None:
+        """Ask anew which way process data go, since what that depends on has changed."""
+        self._plain_outputs = self._plain_inputs = None
 
     def _gathered_outputs(self, data: memoryview) -> memoryview | None:
         """Return the outputs of all channels as faults leave them; None when a fault withholds them."""
@@ -295,8 +321,18 @@ class SubDevice:
         self._inputs_fresh = True
         if not self._marked:
             self._mark()
-        if self._input_view is not None and self.al.state >= AlState.SAFE_OP:
-            self._fill_inputs(self._input_view)
+        self._give_inputs()
+
+    def _give_inputs(self) -> None:
+        """Let the application fill the inputs if the state has any."""
+        view, state = self._input_view, self.al.state
+        if view is None or (state is not _OP and state is not _SAFE_OP):
+            return
+        if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
+            self._plain_inputs = view
+            self.application.inputs(view)
+        else:
+            self._fill_inputs(view)
 
     def exchange_step(self, read: BitCopy, write: BitCopy, status: int, gain: int) -> Callable[[bytearray], int]:
         """Return what a logical datagram does here that completes the outputs and reads inputs, both in whole bytes.
@@ -310,7 +346,7 @@ class SubDevice:
             status: Address of the status byte of the output buffer.
             gain: What the working counter gains.
         """
-        memory, shared, al = self.esc.memory, self.esc.shared, self.al
+        memory, shared = self.esc.memory, self.esc.shared
         frame_out, memory_out = slice(*write.frame_bytes), slice(*write.memory_bytes)
         frame_in, memory_in = slice(*read.frame_bytes), slice(*read.memory_bytes)
 
@@ -323,12 +359,11 @@ class SubDevice:
                 shared.waiting.append(self._finish_call)
             if not self._inputs_fresh:
                 self._inputs_fresh = True
-                view, state = self._input_view, al.state
-                if view is not None and (state is _OP or state is _SAFE_OP):
-                    if self._raw_inputs is None and not self.input_filters and not self._is_scattered:
-                        self.application.inputs(view)
-                    else:
-                        self._fill_inputs(view)
+                view = self._plain_inputs
+                if view is not None and not self.input_filters:
+                    self.application.inputs(view)
+                else:
+                    self._give_inputs()
             frame[frame_in] = memory[memory_in]
             return gain
 
@@ -355,6 +390,7 @@ class SubDevice:
         return bool(self.esc.syncs.outputs) and not self._outputs_seen
 
     def entered(self, old: AlState, new: AlState) -> None:
+        self._forget_ways()
         if old is AlState.OP:
             self._make_safe(f"left OP for {new.text}")
         if new is AlState.SAFE_OP:
@@ -403,6 +439,7 @@ class SubDevice:
         self._output_view = self._view(syncs.outputs)
         self._input_view = self._view(syncs.inputs)
         self._raw_inputs = None
+        self._forget_ways()
         self._feeds_watchdog = any(channel.watchdog for channel in syncs.outputs)
 
     def _view(self, channels: tuple[SyncManager, ...]) -> memoryview | None:
@@ -429,6 +466,7 @@ class SubDevice:
 
     def _filter_inputs(self, view: memoryview, before: bytes) -> None:
         """Let the active faults at the inputs; the application is to find its own data again the next time."""
+        self._plain_inputs = None
         self._raw_inputs = bytes(view)
         changed = bytearray(view)
         view[:] = changed if _apply(self.input_filters, changed) else before
@@ -440,6 +478,7 @@ class SubDevice:
     def _make_safe(self, reason: str) -> None:
         if self._outputs_live:
             self._outputs_live = False
+            self._forget_ways()
             self.application.safe_outputs(reason)
 
     def _watchdog_expired(self) -> None:

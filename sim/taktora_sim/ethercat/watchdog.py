@@ -35,7 +35,8 @@ class SyncManagerWatchdog:
         self._memory = memory
         self._on_expiry = on_expiry
         self._window_ns = 0
-        self._deadline_ns: int | None = None
+        self.fed_ns: int | None = None
+        """Virtual time of the last write while it runs; None while it does not."""
         self._due_ns: int | None = None
         self._generation = 0
 
@@ -46,7 +47,7 @@ class SyncManagerWatchdog:
 
     def reset(self) -> None:
         """Take the registers as they are after power-up; nothing runs until the first write."""
-        self._deadline_ns = self._due_ns = None
+        self.fed_ns = self._due_ns = None
         self._generation += 1
         self._memory[STATUS] = 1
         self.configure()
@@ -57,29 +58,30 @@ class SyncManagerWatchdog:
         intervals = int.from_bytes(self._memory[WINDOW : WINDOW + 2], "little")
         self._window_ns = _NS_PER_TICK * (divider + 2) * intervals
         if not self._window_ns:
-            self._deadline_ns = None
+            self.fed_ns = None
             self._memory[STATUS] = 1
-        elif self._deadline_ns is not None:
-            self._start()
+        elif self.fed_ns is not None:
+            self._start(self._now_ns())
 
     def trigger(self, now_ns: int) -> None:
         """Note a write of outputs at ``now_ns``, the present virtual time."""
-        if self._deadline_ns is not None:
-            self._deadline_ns = now_ns + self._window_ns  # it runs, and the timer is never due later
+        if self.fed_ns is not None:
+            self.fed_ns = now_ns  # it runs, and the timer is never due later
         elif self._window_ns:
             self._memory[STATUS] = 1
-            self._start()
+            self._start(now_ns)
 
     def expire(self) -> None:
         """Expire now, whatever was written; counts as the real thing."""
-        self._deadline_ns = None
+        self.fed_ns = None
         self._memory[STATUS] = 0
         if self._memory[EXPIRIES] < 0xFF:
             self._memory[EXPIRIES] += 1
         self._on_expiry()
 
-    def _start(self) -> None:
-        self._deadline_ns = due_ns = self._now_ns() + self._window_ns
+    def _start(self, now_ns: int) -> None:
+        self.fed_ns = now_ns
+        due_ns = now_ns + self._window_ns
         if self._due_ns is None or due_ns < self._due_ns:
             self._arm(due_ns)
 
@@ -93,9 +95,10 @@ class SyncManagerWatchdog:
         if generation != self._generation:
             return
         self._due_ns = None
-        if self._deadline_ns is None:
+        if self.fed_ns is None:
             return
-        if self._deadline_ns > self._now_ns():
-            self._arm(self._deadline_ns)
+        deadline_ns = self.fed_ns + self._window_ns
+        if deadline_ns > self._now_ns():
+            self._arm(deadline_ns)
         else:
             self.expire()
