@@ -14,6 +14,7 @@ import random
 import time
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import can
@@ -245,13 +246,19 @@ def main() -> None:
     parser.add_argument("--channel", default="can0")
     parser.add_argument("--for", dest="duration_s", type=float, default=66.0, help="seconds")
     parser.add_argument("--seed", type=int, default=1, help="of the noise on the measurements")
-    parser.add_argument("--log", type=Path, default=HERE / "recordings" / "drive.log", help="candump file to write")
+    parser.add_argument("--log", type=Path, help="candump file to write, name.log; without it nothing is recorded")
     options = parser.parse_args()
     place = {"interface": options.interface, "channel": options.channel}
-    with can.Bus(**place) as bus, can.Bus(**place) as listener, can.Logger(options.log) as logger:
-        notifier = can.Notifier(listener, [logger])
+    with ExitStack() as stack:
+        try:
+            bus = stack.enter_context(can.Bus(**place))
+            if options.log is not None:
+                logger = stack.enter_context(can.Logger(options.log))
+                notifier = can.Notifier(stack.enter_context(can.Bus(**place)), [logger])
+                stack.callback(notifier.stop)
+        except (can.CanError, OSError, ValueError) as error:
+            parser.exit(1, f"{parser.prog}: {options.interface} {options.channel}: {error}\n")
         play(bus, Drive(options.seed), options.duration_s)
-        notifier.stop()
 
 
 if __name__ == "__main__":

@@ -73,6 +73,23 @@ def test_who_is_told_to_type_pytest_is_told_to_install_it() -> None:
     assert [page for page in typed if "pip install -e '.[all,test]'" not in page.read_text(encoding="utf-8")] == []
 
 
+@pytest.mark.verifies("REQ_8021", "REQ_8510")
+def test_the_rest_bus_records_what_it_is_told_to_and_says_in_a_line_what_it_cannot_open(tmp_path: Path) -> None:
+    program = [sys.executable, str(ROOT / "examples" / "battery_monitor" / "rest_bus.py"), "--for", "2"]
+    good, bad = ([*program, *more] for more in (["--log", "mine.log"], ["--interface", "nowhere"]))
+
+    made, refused = (
+        subprocess.run(one, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        for one in (good, bad)
+    )
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "can0 180#" in (tmp_path / "mine.log").read_text(encoding="utf-8")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rest_bus.py: nowhere can0: ")
+    assert len(refused.stderr.splitlines()) == 1
+
+
 @pytest.mark.verifies("REQ_8021")
 def test_the_extra_test_knows_every_pytest_option_of_the_examples() -> None:
     extra = _toml(ROOT)["project"]["optional-dependencies"]["test"]
