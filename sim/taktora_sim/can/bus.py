@@ -87,7 +87,6 @@ class Transmission(msgspec.Struct):
     bits: int
     frame: CanFrame
     head: Pending
-    sender: CanNode
     partners: tuple[CanNode, ...]
     hearing: list[CanNode]
     deaf: tuple[CanNode, ...] | None
@@ -95,7 +94,7 @@ class Transmission(msgspec.Struct):
     @property
     def senders(self) -> list[CanNode]:
         """All that send it."""
-        return [self.sender, *self.partners]
+        return [self.head.node, *self.partners]
 
 
 # req: REQ_8200
@@ -379,9 +378,9 @@ class SimulatedCanBus:
         nominal_bits, data_bits = counts
         self.free_at_ns = now_ns + self.duration_ns(nominal_bits, data_bits)
         end_ns = now_ns + self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits)
-        sender, *partners = senders
+        partners = tuple(node for node in senders if node is not head.node)
         self._current = Transmission(
-            now_ns, end_ns, nominal_bits + data_bits, frame, head, sender, tuple(partners), self.hearing, deaf
+            now_ns, end_ns, nominal_bits + data_bits, frame, head, partners, self.hearing, deaf
         )
         self._post_at(end_ns, self._finish_call)
 
@@ -408,28 +407,27 @@ class SimulatedCanBus:
 
     # req: REQ_8200
     def _arbitrate(self) -> None:
-        best = 0
-        winner: CanNode | None = None
+        best: Pending | None = None
         ties: list[CanNode] | None = None
         for node in self._contending:
             queue = node.queue
             if queue:
-                rank = queue[0].rank
-                if winner is None or rank < best:
-                    best, winner, ties = rank, node, None
-                elif rank == best:
-                    ties = [*(ties or [winner]), node]
-        if winner is None:
+                head = queue[0]
+                if best is None or head.rank < best.rank:
+                    best, ties = head, None
+                elif head.rank == best.rank:
+                    ties = [*(ties or [best.node]), node]
+        if best is None:
             self.is_quiet = True
         elif ties or self._needs_care or self.wire_faults:
-            self._confinement.start(ties or [winner])
+            self._confinement.start(ties or [best.node])
         else:
-            self._start(winner)
+            self._start(best)
 
-    def _start(self, sender: CanNode) -> None:
+    def _start(self, head: Pending) -> None:
         """Put a frame on the wire that nothing can happen to."""
-        now_ns = self._start_ns
-        sender.on_wire = head = sender.queue[0]
+        now_ns, sender = self._start_ns, head.node
+        sender.on_wire = head
         frame, bits = head.frame, head.bits
         if not bits:  # CAN FD
             if self._fd_needs_care:
@@ -441,7 +439,7 @@ class SimulatedCanBus:
         length_ns, busy_ns = self._spans_ns[bits]
         end_ns = now_ns + length_ns
         self.free_at_ns = now_ns + busy_ns
-        self._current = Transmission(now_ns, end_ns, bits, frame, head, sender, (), self.hearing, None)
+        self._current = Transmission(now_ns, end_ns, bits, frame, head, (), self.hearing, None)
         post_at = self._post_at
         post_at(end_ns, self._finish_call)
 
@@ -453,9 +451,9 @@ class SimulatedCanBus:
         self._current = None
         self.is_quiet = True
         self.frames += 1
-        sender, start_ns = current.sender, current.start_ns
-        noted = self._load.noted
-        noted.append((start_ns, self.free_at_ns, current.head.rx_id))
+        head, start_ns = current.head, current.start_ns
+        sender, noted = head.node, self._load.noted
+        noted.append((start_ns, self.free_at_ns, head.rx_id))
         if len(noted) >= _SETTLED_AT_ONCE:
             self._load.settle()
         if current.deaf is None:
@@ -486,6 +484,6 @@ class SimulatedCanBus:
     def _tell_observers(self, current: Transmission) -> None:
         """Show a completed frame to whoever observes the bus."""
         end_ns = current.end_ns
-        seen = BusFrame(current.start_ns, end_ns, current.bits, current.sender.name, stamped(current.frame, end_ns))
+        seen = BusFrame(current.start_ns, end_ns, current.bits, current.head.node.name, stamped(current.frame, end_ns))
         for observer in self._observers:
             observer(seen)

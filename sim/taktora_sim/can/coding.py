@@ -21,11 +21,13 @@ _pack_head = struct.Struct("<IB").pack
 _FD_MARK = 0x80
 _BRS, _ESI = 0x01, 0x02
 _IDENTIFIERS_KEPT, _CONTENTS_KEPT = 1024, 256
+_BOTH = (False, True)
 
 # Data frames by identifier, then by their data: a tenth of what a cache by the whole frame would cost at each hit.
 _Known: TypeAlias = dict[int, dict[bytes, Coded]]
 _standard: _Known = {}
 _extended: _Known = {}
+_fd: dict[tuple[bool, bool, bool], _Known] = {(ext, brs, esi): {} for ext in _BOTH for brs in _BOTH for esi in _BOTH}
 
 
 @lru_cache(maxsize=4096)
@@ -53,9 +55,12 @@ def coded(frame: CanFrame) -> Coded:
     Raises:
         ValueError: no frame of its format has the identifier.
     """
-    if frame.fd or frame.remote:
-        return _code_rarer(frame)
-    known = _extended if frame.extended else _standard
+    if frame.fd:
+        known = _fd[frame.extended, frame.brs, frame.esi]
+    elif frame.remote:
+        return _code(frame)
+    else:
+        known = _extended if frame.extended else _standard
     try:
         return known[frame.can_id][frame.data]
     except KeyError:
@@ -85,6 +90,3 @@ def _code(frame: CanFrame) -> Coded:
     length = frame.dlc if remote else len(data)
     bits = frame_bits.__wrapped__(can_id, data, extended, remote, frame.dlc if remote else 0)
     return rank, rx_id, bits, _pack_head(rx_id, length) + data
-
-
-_code_rarer = lru_cache(maxsize=4096)(_code)

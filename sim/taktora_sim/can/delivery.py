@@ -42,7 +42,7 @@ class Delivery:
         head, routes, route = current.head, self._routes, None
         if current.deaf is None and not head.hidden and current.hearing is self._bus.hearing:
             try:
-                route = routes[head.origin or current.sender][head.rx_id]
+                route = routes[head.origin or head.node][head.rx_id]
             except KeyError:
                 route = self._find(current)
         if route is None:
@@ -61,7 +61,7 @@ class Delivery:
 
     def _find(self, current: Transmission) -> _Route | None:
         """Find the route of a frame and keep it; None while a controller is to lose what it receives."""
-        head, sender = current.head, current.sender
+        head, sender = current.head, current.head.node
         takers: list[_Taker] = []
         for node in self._bus.hearing:
             if node.loses_next:
@@ -80,7 +80,7 @@ class Delivery:
         self, current: Transmission, frame: CanFrame, node: CanNode, rest: tuple[SimulatedCanInterface, ...]
     ) -> None:
         """Give a frame to the other sockets of ``node``, then to all behind: the last taker has changed something."""
-        if node is current.sender:
+        if node is current.head.node:
             node.loop_back(frame, current.head.rx_id, rest)
         else:
             for socket in rest:

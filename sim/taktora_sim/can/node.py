@@ -61,6 +61,7 @@ class Pending(msgspec.Struct):
 
     Args:
         rank: In arbitration, the lowest wins.
+        node: Whose queue it is.
         frame: The frame.
         queued_at_ns: When it came.
         origin: The socket it came from.
@@ -71,6 +72,7 @@ class Pending(msgspec.Struct):
     """
 
     rank: int
+    node: CanNode
     frame: CanFrame
     queued_at_ns: int
     origin: SimulatedCanInterface | None
@@ -275,7 +277,7 @@ class CanNode:
                 raise StackError(f"{self.path}: {error}") from error
             read_clock, bus = self._now_ns, self.bus  # calling an attribute of an object costs more than a variable
             now_ns = read_clock()
-            self.queue.append(Pending(rank, frame, now_ns, origin, hidden, rx_id, bits, record))
+            self.queue.append(Pending(rank, self, frame, now_ns, origin, hidden, rx_id, bits, record))
             if bus.is_quiet:
                 bus.request(now_ns)
         else:

@@ -87,28 +87,38 @@ def _advance(state: int, bit: int) -> tuple[int, int]:
     return (2 + (1 - bit), 1) if run == _STUFF_RUN else (2 * run + bit, 0)
 
 
-def _stuff_row(state: int, byte: int) -> tuple[int, int]:
+def _run_on(state: int, value: int, bits: int) -> tuple[int, int]:
+    """Return the state after the ``bits`` lowest bits of ``value``, and how many stuff bits they cost."""
     stuffed = 0
-    for position in range(7, -1, -1):
-        state, inserted = _advance(state, byte >> position & 1)
+    for position in range(bits - 1, -1, -1):
+        state, inserted = _advance(state, value >> position & 1)
         stuffed += inserted
     return state, stuffed
 
 
-_STUFF_TABLE = tuple(tuple(_stuff_row(state, byte) for byte in range(256)) for state in range(2 * _STUFF_RUN))
+_STUFF_TABLE = tuple(tuple(_run_on(state, byte, 8) for byte in range(256)) for state in range(2 * _STUFF_RUN))
+_STUFF_TABLE_7 = tuple(tuple(_run_on(state, value, 7) for value in range(128)) for state in range(2 * _STUFF_RUN))
 
 
 def stuff_bits(value: int, bits: int) -> int:
     """Return how many stuff bits the sender inserts: one after five equal bits, which starts the next run itself."""
-    state = stuffed = 0
     whole = bits // 8 * 8
-    for position in range(bits - 1, whole - 1, -1):
-        state, inserted = _advance(state, value >> position & 1)
-        stuffed += inserted
+    state, stuffed = _run_on(0, value >> whole, bits - whole)
     for octet in (value & ((1 << whole) - 1)).to_bytes(whole // 8, "big"):
         state, inserted = _STUFF_TABLE[state][octet]
         stuffed += inserted
     return stuffed
+
+
+@lru_cache(maxsize=4096)
+def _before_data(can_id: int, extended: bool, remote: bool, dlc: int) -> tuple[int, int, int]:
+    """Return what start of frame to DLC come to: the register of the CRC, the state of stuffing, bits with stuff bits.
+
+    It is the same for all frames of one identifier and length, and a third of the work.
+    """
+    value, bits = _header(can_id, extended, remote, dlc)
+    state, inserted = _run_on(0, value, bits)
+    return crc15(value, bits), state, bits + inserted
 
 
 # req: REQ_8200 classical frames
@@ -123,8 +133,15 @@ def frame_bits(can_id: int, data: bytes = b"", extended: bool = False, remote: b
         remote: Remote frame; it carries ``dlc`` and no data.
         dlc: Length code of a remote frame, 0 to 15.
     """
-    value, bits = stuffed_region(can_id, data, extended=extended, remote=remote, dlc=dlc)
-    return bits + stuff_bits(value, bits) + _TAIL_BITS
+    crc, state, bits = _before_data(can_id, extended, remote, dlc if remote else len(data))
+    if not remote:
+        for octet in data:
+            crc = crc << 8 & 0x7FFF ^ _CRC_TABLE[crc >> 7 ^ octet]
+            state, inserted = _STUFF_TABLE[state][octet]
+            bits += inserted
+        bits += 8 * len(data)
+    state, inserted = _STUFF_TABLE_7[state][crc >> 8]
+    return bits + 15 + inserted + _STUFF_TABLE[state][crc & 0xFF][1] + _TAIL_BITS
 
 
 FD_CRC17_BYTES_MAX = 16
@@ -141,6 +158,20 @@ def _fd_header(can_id: int, extended: bool, brs: bool) -> tuple[int, int]:
     else:
         value, bits = can_id << 2, 14  # RRS and IDE dominant
     return (value << 2 | 0b10) << 1 | brs, bits + 3  # FDF recessive, res dominant
+
+
+@lru_cache(maxsize=4096)
+def _before_fd_data(can_id: int, extended: bool, brs: bool, esi: bool, count: int) -> tuple[int, int, int]:
+    """Return what start of frame to DLC come to: the state of stuffing, bits with stuff bits, those of them up to BRS.
+
+    Without data the last bit of the DLC is left out of the state: after it the fixed stuff bit comes anyway.
+    """
+    header, bits = _fd_header(can_id, extended, brs)
+    state, inserted = _run_on(0, header, bits)
+    nominal = bits + inserted
+    rest = esi << 4 | code_of(count)
+    state, inserted = _run_on(state, rest, 5) if count else _run_on(state, rest >> 1, 4)
+    return state, nominal + 5 + inserted, nominal
 
 
 # req: REQ_8200 CAN FD frames
@@ -161,14 +192,16 @@ def fd_frame_bits(
         KeyError: CAN FD has no frame of this length.
     """
     count = len(data)
-    header, header_bits = _fd_header(can_id, extended, brs)
-    value = (header << 5 | esi << 4 | code_of(count)) << 8 * count | int.from_bytes(data, "big")
-    stuffed = stuff_bits(value >> 1, header_bits + 4 + 8 * count)  # after the last data bit the fixed one comes anyway
-    check_bits = _FD_CHECK_BITS[17 if count <= FD_CRC17_BYTES_MAX else 21]
-    total = header_bits + 5 + 8 * count + stuffed + check_bits + _FD_NOMINAL_TAIL_BITS
+    state, total, nominal = _before_fd_data(can_id, extended, brs, esi, count)
+    if count:
+        for octet in data[:-1]:
+            state, inserted = _STUFF_TABLE[state][octet]
+            total += inserted
+        total += 8 * count + _STUFF_TABLE_7[state][data[-1] >> 1][1]  # after the last bit the fixed one comes anyway
+    total += _FD_CHECK_BITS[17 if count <= FD_CRC17_BYTES_MAX else 21] + _FD_NOMINAL_TAIL_BITS
     if not brs:
         return total, 0
-    nominal = header_bits + stuff_bits(header, header_bits) + _FD_NOMINAL_TAIL_BITS
+    nominal += _FD_NOMINAL_TAIL_BITS
     return nominal, total - nominal
 
 
