@@ -35,17 +35,16 @@ from simpy.events import EventPriority
 
 from taktora.can.interface import CanFrame
 from taktora.errors import ConfigurationError
+from taktora_sim.can.coding import Bits
 from taktora_sim.can.confinement import Confinement
 from taktora_sim.can.delivery import Delivery, stamped
 from taktora_sim.can.errors import Attempt, BusError, WireError
 from taktora_sim.can.load import BusLoad
 from taktora_sim.can.node import CanNode, NodeOptions, Pending
 from taktora_sim.can.timing import (
-    FRAME_BITS_MAX,
     INTERMISSION_BITS,
     duration_ns,
     fd_duration_ns,
-    fd_frame_bits,
     phase_bits,
 )
 from taktora_sim.world import World
@@ -158,10 +157,7 @@ class SimulatedCanBus:
         # Calls that are made for each frame: a method costs as much to look up as to run.
         self._arbitrate_call = self._arbitrate
         self._finish_call = self._finish
-        self._spans_ns = tuple(
-            (duration_ns(max(bits - INTERMISSION_BITS, 0), bitrate), duration_ns(bits, bitrate))
-            for bits in range(FRAME_BITS_MAX + 1)
-        )
+        self._spans: dict[Bits, tuple[int, int, int]] = {}
         self._nodes: list[CanNode] = []
         self._indices = count()
         self._contending: list[CanNode] = []
@@ -426,22 +422,30 @@ class SimulatedCanBus:
 
     def _start(self, head: Pending) -> None:
         """Put a frame on the wire that nothing can happen to."""
-        now_ns, sender = self._start_ns, head.node
-        sender.on_wire = head
-        frame, bits = head.frame, head.bits
-        if not bits:  # CAN FD
-            if self._fd_needs_care:
-                self._confinement.start([sender])
-            else:
-                counts = fd_frame_bits(frame.can_id, frame.data, frame.extended, frame.brs, frame.esi)
-                self.carry(now_ns, frame, head, [sender], None, counts)
+        now_ns, sender, frame = self._start_ns, head.node, head.frame
+        if self._fd_needs_care and frame.fd:
+            self._confinement.start([sender])
             return
-        length_ns, busy_ns = self._spans_ns[bits]
+        sender.on_wire = head
+        try:
+            bits, length_ns, busy_ns = self._spans[head.bits]
+        except KeyError:
+            bits, length_ns, busy_ns = self._measure(head.bits)
         end_ns = now_ns + length_ns
         self.free_at_ns = now_ns + busy_ns
         self._current = Transmission(now_ns, end_ns, bits, frame, head, (), self.hearing, None)
         post_at = self._post_at
         post_at(end_ns, self._finish_call)
+
+    def _measure(self, bits: Bits) -> tuple[int, int, int]:
+        """Find out how many bits a frame has, how long they last, and how long with intermission; remember it."""
+        nominal_bits, data_bits = bits if isinstance(bits, tuple) else (bits, 0)
+        span = self._spans[bits] = (
+            nominal_bits + data_bits,
+            self.duration_ns(nominal_bits - INTERMISSION_BITS, data_bits),
+            self.duration_ns(nominal_bits, data_bits),
+        )
+        return span
 
     def _finish(self) -> None:
         current, stale_ends = self._current, self._stale_ends

@@ -10,12 +10,14 @@ from taktora.can.filter import kernel_id
 from taktora.can.interface import CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora_sim.can.socket import FD_WORD
-from taktora_sim.can.timing import arbitration_key, frame_bits
+from taktora_sim.can.timing import arbitration_key, fd_frame_bits, frame_bits
 
-__all__ = ["Coded", "coded"]
+__all__ = ["Bits", "Coded", "coded"]
 
-Coded: TypeAlias = tuple[int, int, int, bytes]
-"""All that a frame is: rank, identifier word, bits on the wire (0 for CAN FD), and what the trace says."""
+Bits: TypeAlias = int | tuple[int, int]
+"""Length on the wire with intermission; of a CAN FD frame the bits at the nominal and at the data rate."""
+Coded: TypeAlias = tuple[int, int, Bits, bytes]
+"""All that a frame is: rank, identifier word, bits on the wire, and what the trace says."""
 
 _pack_head = struct.Struct("<IB").pack
 _FD_MARK = 0x80
@@ -86,7 +88,8 @@ def _code(frame: CanFrame) -> Coded:
     rank, rx_id = _ranked(can_id, extended, remote, fd)
     if fd:
         flags = (_BRS if frame.brs else 0) | (_ESI if frame.esi else 0)
-        return rank, rx_id, 0, _pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data
+        counts = fd_frame_bits.__wrapped__(can_id, data, extended, frame.brs, frame.esi)
+        return rank, rx_id, counts, _pack_head(rx_id ^ FD_WORD, len(data) | _FD_MARK) + bytes((flags,)) + data
     length = frame.dlc if remote else len(data)
     bits = frame_bits.__wrapped__(can_id, data, extended, remote, frame.dlc if remote else 0)
     return rank, rx_id, bits, _pack_head(rx_id, length) + data

@@ -23,7 +23,7 @@ import msgspec
 from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS, check_room
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown, StackError
-from taktora_sim.can.coding import coded
+from taktora_sim.can.coding import Bits, coded
 from taktora_sim.can.controller import Controller, ControllerState
 from taktora_sim.can.errors import ALL_ERRORS, FrameLoss, controller_overflow, state_change
 from taktora_sim.can.faults.board import NodeFaults
@@ -37,6 +37,7 @@ __all__ = ["CanNode", "NodeOptions", "Pending", "SimulatedCanInterface"]
 
 _pack_state = struct.Struct("<BHB").pack
 _pack_loss = struct.Struct("<BI").pack
+_FD_LENGTHS = frozenset(FD_LENGTHS)
 _LENGTHS = ", ".join(map(str, FD_LENGTHS))
 _LOSS_CODES = {loss: code for code, loss in enumerate(FrameLoss, 1)}
 
@@ -67,7 +68,7 @@ class Pending(msgspec.Struct):
         origin: The socket it came from.
         hidden: No other node is to receive it.
         rx_id: Its identifier word, as kernel filters compare it; that of a CAN FD frame has :data:`FD_WORD` added.
-        bits: On the wire, intermission included; 0 for a CAN FD frame.
+        bits: How long it is on the wire.
         record: What the trace says of it.
     """
 
@@ -78,7 +79,7 @@ class Pending(msgspec.Struct):
     origin: SimulatedCanInterface | None
     hidden: bool
     rx_id: int
-    bits: int
+    bits: Bits
     record: bytes
 
 
@@ -476,7 +477,7 @@ class CanNode:
         if not self.carries_fd:
             why = "its controller has no CAN FD" if not self.options.fd else "the bus has no data bit rate"
             raise StackError(f"{self.path}: a CAN FD frame on a classical interface (EINVAL); {why}")
-        check_room(len(frame.data), self.path, fd=True)
-        if frame.remote or len(frame.data) not in FD_LENGTHS:
+        if frame.remote or len(frame.data) not in _FD_LENGTHS:
+            check_room(len(frame.data), self.path, fd=True)
             what = "a remote CAN FD frame" if frame.remote else f"a CAN FD frame of {len(frame.data)} bytes"
             raise StackError(f"{self.path}: {what} (EINVAL); send data of {_LENGTHS} bytes")

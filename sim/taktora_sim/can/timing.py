@@ -16,7 +16,6 @@ from taktora.can.dlc import code_of
 from taktora.can.interface import CanFrame
 
 __all__ = [
-    "FRAME_BITS_MAX",
     "INTERMISSION_BITS",
     "WireImage",
     "arbitration_key",
@@ -34,8 +33,6 @@ __all__ = [
 
 INTERMISSION_BITS = 3
 _TAIL_BITS = 1 + 1 + 1 + 7 + INTERMISSION_BITS  # CRC delimiter, ACK, ACK delimiter, end of frame, intermission
-FRAME_BITS_MAX = 160
-"""Bits of the longest frame: 29-bit identifier, 8 data bytes, all the stuff bits there can be, intermission."""
 _CRC_POLYNOMIAL = 0x4599
 _STUFF_RUN = 5
 
