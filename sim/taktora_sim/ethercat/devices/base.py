@@ -68,6 +68,8 @@ class SimulatedDevice(NullApplication):
         self.mailbox: MailboxServer | None = None
         self._rules = PdoRules(self.dictionary)
         self._outputs_by_object = {(entry.index, entry.subindex): entry for entry in self.outputs_by_name.values()}
+        self._told: Sequence[Slot] | None = None
+        self._told_entries: list[NamedEntry] = []  # that are in these slots
         self._listeners: list[tuple[str | None, OutputListener]] = []
         self._signals: dict[str, Callable[[float], None]] = {}
         self._is_attached = False
@@ -246,13 +248,17 @@ class SimulatedDevice(NullApplication):
             self._tell_of(changed)
 
     def _tell_of(self, changed: Sequence[Slot]) -> None:
-        find = self._outputs_by_object.get
-        self._tell([entry for slot in changed if (entry := find((slot.index, slot.subindex))) is not None])
+        if changed is not self._told:  # a device with one object gives the same slots in every frame
+            find = self._outputs_by_object
+            found = [find.get((slot.index, slot.subindex)) for slot in changed]
+            self._told, self._told_entries = changed, [entry for entry in found if entry is not None]
+        self._tell(self._told_entries)
 
     def _tell(self, entries: Sequence[NamedEntry]) -> None:
         if not entries:
             return
-        self.outputs_changed(entries)
+        if self._acts:
+            self.outputs_changed(entries)
         for entry in entries:
             value = self.output_value(entry)
             self._draw(entry, value)

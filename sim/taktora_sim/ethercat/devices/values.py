@@ -46,15 +46,17 @@ class NamedEntry:
 
     def decode(self, word: int) -> Value:
         """Return the value of the entry's bits, given as an unsigned number."""
-        kind = self.spec.type
+        spec = self.spec
+        kind = spec.type
         if kind == "bool":
             return bool(word)
         raw: int | float = word
-        if kind in _FLOATS:
+        if kind[0] == "i":
+            if word >> self.bits - 1:
+                raw = word - (1 << self.bits)
+        elif kind in _FLOATS:
             raw = struct.unpack(_FLOATS[kind], word.to_bytes(self.bits // 8, "little"))[0]
-        elif kind.startswith("i") and word >> self.bits - 1:
-            raw = word - (1 << self.bits)
-        factor, offset = self.spec.factor, self.spec.offset
+        factor, offset = spec.factor, spec.offset
         return raw if factor == 1.0 and offset == 0.0 else raw * factor + offset
 
     def encode(self, value: Value) -> int:
