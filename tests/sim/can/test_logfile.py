@@ -103,6 +103,15 @@ def test_what_is_written_as_candump_is_read_back_exactly(
     assert [record.time_ns for record in records] == [time_ns // 1000 * 1000 for time_ns, _ in ordered]
 
 
+_SCREEN_LINES = [
+    "  can0  123   [2]  11 22",
+    "  can0  123   [0]  remote request",
+    "  can0  18FEF100   [8]  11 22 33 44 55 66 77 88   '.\"3DUfw.'",
+    "  can0  123  [12]  00 01 02 03 04 05 06 07 08 09 0A 0B",
+    " (1700000000.123456)  can0  123   [0]",
+    " (2023-11-14 22:13:20.123456)  can0  RX - -  123   [2]  11 22",
+]
+_SCREEN_HINT = "is what candump shows on the screen; 'candump -l' or 'candump -L' writes what can be read"
 _BAD_LINES = [
     pytest.param("rubbish", "bad line", id="rubbish"),
     pytest.param("(1.5) can0 123#112", "bad line", id="odd digits"),
@@ -130,6 +139,38 @@ def test_a_bad_candump_line_is_told_with_its_number_and_costs_only_itself(tmp_pa
     assert [record.frame.can_id for record in records] == [0x100, 0x101]
     assert log.counts == {kind: 1}
     assert f"{path}, line 2: {kind}" in log.problems[0].text
+
+
+@pytest.mark.verifies("REQ_8205", "REQ_8510")
+@pytest.mark.parametrize("line", _SCREEN_LINES)
+def test_what_candump_shows_on_the_screen_is_told_as_such(tmp_path: Path, line: str) -> None:
+    log = CanLog(write(tmp_path / "a.log", "(1.000000) can0 100#00", line))
+
+    assert len(list(log)) == 1
+    assert log.problems[0].text == (
+        f"{log.path}, line 2: bad line: {line.strip()!r} {_SCREEN_HINT}; expected '(seconds.fraction) channel id#data'"
+    )
+
+
+@pytest.mark.verifies("REQ_8205", "REQ_8510")
+def test_a_time_that_goes_backwards_is_told_in_seconds_with_both_lines(tmp_path: Path) -> None:
+    log = CanLog(
+        write(
+            tmp_path / "a.log",
+            "(10.000000) can0 100#00",
+            "(0.759920) can0 101#00",
+            "(8.000000) can0 102#00",
+            "(10.5) can0 103#00",
+            "(10.499999999) can0 104#00",
+        )
+    )
+
+    assert len(list(log)) == 5
+    assert [problem.text.removeprefix(f"{log.path}, ") for problem in log.problems] == [
+        f"line {number}: time goes backwards: the time is {seconds} s before that of line {before}; the frame is sent "
+        "right after its predecessor"
+        for number, seconds, before in [(2, "9.24008", 1), (3, "2.0", 1), (5, "0.000000001", 4)]
+    ]
 
 
 @pytest.mark.verifies("REQ_8205")
@@ -412,11 +453,25 @@ def test_a_bad_database_row_costs_only_itself(tmp_path: Path) -> None:
     ("name", "message"),
     [
         pytest.param("none.log", "no such file", id="missing"),
-        pytest.param("a.txt", "unknown format '.txt'", id="format"),
+        pytest.param("a.txt", r"unknown format '.txt'.*\.trc$", id="format"),
+        pytest.param("folder.log", r"folder\.log: is a folder; give the path of a recorded log$", id="folder"),
+        pytest.param("screen.txt", rf"'\.txt'; known .*\.trc; its first line {_SCREEN_HINT}$", id="screen output"),
+        pytest.param(
+            "good.txt", r"'\.txt'; known .*\.trc; it begins as a candump log does: name it good\.log$", id="name"
+        ),
+        pytest.param("good", r"'without suffix'; .*: name it good\.log$", id="no suffix"),
+        pytest.param("packed.txt.gz", r"unknown format '\.gz'; .*: name it packed\.log\.gz$", id="compressed"),
+        pytest.param("odd.txt.gz", r"unknown format '\.gz'; known .*\.trc$", id="no gzip"),
     ],
 )
 def test_a_log_that_cannot_be_read_at_all_is_refused_at_once(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path / "a.txt", "text")
+    write(tmp_path / "screen.txt", "", _SCREEN_LINES[0])
+    for good in ("good", "good.txt"):
+        write(tmp_path / good, "(1.000000) can0 100#00")
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(b"(1.000000) can0 100#00\n"))
+    write(tmp_path / "odd.txt.gz", "(1.000000) can0 100#00")
+    (tmp_path / "folder.log").mkdir()
 
     with pytest.raises(CanLogError, match=message):
         CanLog(tmp_path / name)

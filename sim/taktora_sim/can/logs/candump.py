@@ -10,10 +10,12 @@ from taktora.can.filter import EFF_FLAG
 from taktora.can.interface import CanErrorClass, CanErrorFrame, CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX, CanFdFlags
 
-__all__ = ["ERROR_FLAG", "CandumpLine", "candump_line", "parse_candump_line"]
+__all__ = ["ERROR_FLAG", "SCREEN_HINT", "CandumpLine", "candump_line", "parse_candump_line"]
 
 ERROR_FLAG = 0x2000_0000
 """Mark of an error frame in the identifier word (``linux/can.h``)."""
+SCREEN_HINT = "is what candump shows on the screen; 'candump -l' or 'candump -L' writes what can be read"
+"""What is wrong with a line of the output of ``candump`` without an option for logs."""
 _ERROR_BYTES = 8
 _CLASSICAL_LENGTHS = range(CLASSICAL_MAX_BYTES + 1)
 
@@ -50,17 +52,20 @@ _LINE = re.compile(
     r"|(?:#(?P<flags>[0-9A-Fa-f]))?(?P<data>[0-9A-Fa-f.]*?)(?:_[9A-Fa-f])?)"
     r"(?:\s+[RTrt])?"
 )
+_SCREEN_LINE = re.compile(
+    r"\s*(?:\(\d[\d:. -]*\)\s+)?\S+\s+(?:[RT]X\s+\S\s+\S\s+)?(?:[0-9A-F]{3}|[0-9A-F]{8})\s+\[\d+\](?:\s|$)"
+)
 
 
 def parse_candump_line(text: str) -> CandumpLine:
     """Return what a line without its end says.
 
     Raises:
-        ValueError: it is no such line; the text says what is wrong with it.
+        ValueError: it is no such line; the text says what is wrong with it: ``SCREEN_HINT`` where that is the cause.
     """
     found = _LINE.fullmatch(text)
     if found is None:
-        raise ValueError("is no candump line")
+        raise ValueError(SCREEN_HINT if _SCREEN_LINE.match(text) else "is no candump line")
     time, channel, identifier, rtr, code, flags, digits = found.groups()
     word, extended, time_ns = _checked_id(identifier), len(identifier) == 8, _exact_ns(time)
     can_id = word & EXTENDED_ID_MAX

@@ -14,7 +14,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
@@ -22,7 +22,7 @@ from taktora.can.dlc import CLASSICAL_MAX_BYTES, FD_LENGTHS
 from taktora.can.interface import CanErrorFrame, CanFrame
 from taktora.can.routing import EXTENDED_ID_MAX, STANDARD_ID_MAX
 from taktora.errors import ConfigurationError
-from taktora_sim.can.logs.candump import parse_candump_line
+from taktora_sim.can.logs.candump import SCREEN_HINT, parse_candump_line
 
 if TYPE_CHECKING:
     import can
@@ -37,6 +37,7 @@ ProblemKind = Literal[
 _GAP_NS = 10_000_000_000
 _PROBLEMS_KEPT = 100
 _HEADER_LINES_MAX = 200
+_PEEKED_CHARS = 4096
 _LONGEST_NS = 100 * 365 * 86_400 * 10**9
 _TOLD_ONCE = {"error frame", "CAN FD frame"}
 _TEXT_SUFFIXES = (".log", ".asc", ".csv", ".trc")
@@ -72,7 +73,7 @@ class CanLog:
         on_bad: ``count`` leaves a bad record out and goes on, ``raise`` ends with :class:`CanLogError`.
 
     Raises:
-        CanLogError: there is no such file, or its format is unknown.
+        CanLogError: there is no such file, it is a folder, or its format is unknown.
     """
 
     def __init__(self, path: Path | str, *, on_bad: Literal["count", "raise"] = "count") -> None:
@@ -85,8 +86,10 @@ class CanLog:
         self.on_problem: Callable[[LogProblem], object] | None = None
         """Told of each problem when it is met."""
         if not self.path.is_file():
-            raise CanLogError(f"CAN log {self.path}: no such file; give the path of a recorded log")
+            what = "is a folder" if self.path.is_dir() else "no such file"
+            raise CanLogError(f"CAN log {self.path}: {what}; give the path of a recorded log")
         self._suffix = _format_of(self.path)
+        self._place = "line" if self._suffix in _TEXT_SUFFIXES else "record"
         if self._suffix != ".log":
             _python_can()
 
@@ -101,6 +104,7 @@ class CanLog:
         self.problems.clear()
         self.frames = 0
         latest_ns = None
+        latest_number = 0
         first_ns = None
         for record in self._records():
             first_ns = record.time_ns if first_ns is None else first_ns
@@ -111,11 +115,14 @@ class CanLog:
                 self.report(
                     "time goes backwards",
                     record.number,
-                    f"time goes back by {latest_ns - record.time_ns} ns; the frame is sent right after its predecessor",
+                    f"the time is {_seconds_text(latest_ns - record.time_ns)} s before that of {self._place} "
+                    f"{latest_number}; the frame is sent right after its predecessor",
                 )
                 record = record._replace(time_ns=latest_ns)
-            elif latest_ns is not None and record.time_ns - latest_ns > _GAP_NS:
-                self._note("gap", record.number, _gap_text(record.time_ns - latest_ns))
+            else:
+                if latest_ns is not None and record.time_ns - latest_ns > _GAP_NS:
+                    self._note("gap", record.number, _gap_text(record.time_ns - latest_ns))
+                latest_number = record.number
             latest_ns = record.time_ns
             self.frames += 1
             yield record
@@ -134,8 +141,7 @@ class CanLog:
         )
 
     def _note(self, kind: ProblemKind, number: int, what: str) -> LogProblem:
-        place = "line" if self._suffix in _TEXT_SUFFIXES else "record"
-        problem = LogProblem(kind, number, f"{self.path}, {place} {number}: {kind}: {what}")
+        problem = LogProblem(kind, number, f"{self.path}, {self._place} {number}: {kind}: {what}")
         self.counts[kind] += 1
         if kind in _TOLD_ONCE and self.counts[kind] > 1:
             return problem
@@ -284,6 +290,12 @@ def _gap_text(gap_ns: int) -> str:
     return f"{gap_ns / 1e9:.3f} s without a frame before this one; nothing is left out, a replay keeps the time"
 
 
+def _seconds_text(time_ns: int) -> str:
+    """Return a time exactly, with the digits it needs."""
+    seconds, rest_ns = divmod(time_ns, 10**9)
+    return f"{seconds}.{f'{rest_ns:09d}'.rstrip('0') or '0'}"
+
+
 class _Lines:
     """Numbered lines of a text file that a reader consumes; remembers which, and can start over with the header."""
 
@@ -421,8 +433,23 @@ def _format_of(path: Path) -> str:
     from_python_can = set(_python_can().io.player.MESSAGE_READERS)
     if suffix not in from_python_can:
         names = ", ".join(sorted(known | from_python_can))
-        raise CanLogError(f"CAN log {path}: unknown format {suffix or 'without suffix'!r}; known are {names}")
+        msg = f"CAN log {path}: unknown format {suffix or 'without suffix'!r}; known are {names}"
+        raise CanLogError(msg + _candump_hint(path))
     return suffix
+
+
+def _candump_hint(path: Path) -> str:
+    """Say of a file of unknown suffix what can be done if it is from candump; "" if it is not."""
+    with suppress(OSError, EOFError), _open_text(path) as file:
+        first = next((line for line in file.read(_PEEKED_CHARS).splitlines() if line.strip()), "")
+        try:
+            parse_candump_line(first.strip())
+        except ValueError as fault:
+            return f"; its first line {fault}" if str(fault) == SCREEN_HINT else ""
+        if path.suffix.lower() == ".gz":
+            return f"; it begins as a candump log does: name it {Path(path.stem).stem}.log.gz"
+        return f"; it begins as a candump log does: name it {path.stem}.log"
+    return ""
 
 
 def _open_text(path: Path) -> TextIO:
