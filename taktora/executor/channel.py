@@ -79,7 +79,10 @@ def payload_type(payload: type[ctypes.Structure]) -> PayloadType:
 
 
 def view_as(payload: type[T], view: memoryview) -> T:
-    """Return ``payload`` over the very bytes of ``view``; it holds no export, so the port can release the view."""
+    """Return ``payload`` over the very bytes of ``view``; it holds no export, so the port can release the view.
+
+    Nor does it keep the bytes: whoever hands it on holds ``view`` for as long as it says the structure is valid.
+    """
     buffer = _Buffer()
     _get_buffer(view, ctypes.byref(buffer), 0)
     try:
@@ -190,6 +193,7 @@ class Subscriber(Generic[T]):
         self._port = port
         self.listener = listener
         self._receive = port.receive
+        self._view: memoryview | None = None
         self._first = port.receive()
         if self._first is not None:
             self._receive = self._hand_out_first
@@ -197,7 +201,7 @@ class Subscriber(Generic[T]):
 
     def take(self) -> T | None:
         """Return the next sample, or None. It is valid until the next ``take`` or ``close``: copy what must live on."""
-        view = self._receive()
+        self._view = view = self._receive()  # held: the sample lies in its bytes
         return None if view is None else view_as(self._payload, view)
 
     def drain(self) -> Iterator[T]:

@@ -6,7 +6,7 @@ import ctypes
 from contextlib import ExitStack
 from typing import Generic, TypeVar
 
-from taktora.executor.channel import payload_type, view_as
+from taktora.executor.channel import payload_type
 from taktora.transport.base import ClientPort, ListenerPort, NotifierPort, ServerPort, Transport, event_service_name
 
 __all__ = ["ActiveRequest", "Client", "PendingRequest", "Server", "Service"]
@@ -89,12 +89,12 @@ class Server(Generic[Req, Resp]):
         self.listener = listener
 
     def take_request(self) -> tuple[Req, ActiveRequest[Resp]] | None:
-        """Return the next request and what answers it, or None; the request is valid until the next call."""
+        """Return the next request, the caller's to keep, and what answers it; None if there is none."""
         taken = self._port.take_request()
         if taken is None:
             return None
         view, token = taken
-        return view_as(self._request, view), ActiveRequest(self._port, self._notifier, token)
+        return self._request.from_buffer_copy(view), ActiveRequest(self._port, self._notifier, token)
 
     def close(self) -> None:
         """Close all ports; idempotent."""

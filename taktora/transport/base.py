@@ -216,7 +216,10 @@ class ServerPort(Protocol):
     service: str
 
     def take_request(self) -> tuple[memoryview, int] | None:
-        """Return ``(request view, token)`` or None; the token goes to ``respond``."""
+        """Return ``(request view, token)`` or None; the token goes to ``respond``.
+
+        The request's bytes live as long as the view, also after the answer and after ``close``.
+        """
         ...
 
     def respond(self, token: int, payload: bytes | bytearray | memoryview) -> bool:
