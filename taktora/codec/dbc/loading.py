@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from taktora.codec.dbc.foreign import what_else
 from taktora.codec.dbc.model import CLASSICAL_MAX_BYTES, FD_STEPS_BYTES, FLOATS, Dbc, DbcMessage, DbcSignal
 from taktora.errors import ConfigurationError
 from taktora.extras import missing_text
@@ -22,7 +23,8 @@ def load_dbc(path: Path | str) -> Dbc:
 
     Raises:
         ConfigurationError: names the file, the line where it is known, what is wrong and the way out: no such file,
-            syntax, signals that overlap or leave their message, an identifier or name used twice, a container.
+            an empty file or one of another kind, syntax, signals that overlap or leave their message, an identifier or
+            name used twice, a container.
     """
     source = Path(path)
     try:
@@ -47,6 +49,8 @@ def _parse(source: Path) -> Any:
     try:
         return cantools.database.load_string(text, database_format="dbc")
     except (cantools.Error, ValueError, KeyError, ArithmeticError) as error:
+        if what := what_else(source.read_bytes()):
+            raise ConfigurationError(f"DBC {source}: {what}") from error
         cause = getattr(error, "e_dbc", None) or error
         _refuse_doubled_ids(source, text)
         raise ConfigurationError(f"DBC {source}{_line_text(source, str(cause))}: {cause}; correct the file") from error

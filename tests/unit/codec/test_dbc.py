@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import zipfile
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -322,13 +325,13 @@ def test_an_unknown_message_lists_the_known_ones(dbc: Dbc) -> None:
     ("old", "new", "text"),
     [
         pytest.param("SG_ Gear :", "SG_ Gear ;", r"line 8: Invalid syntax", id="syntax"),
+        pytest.param('VERSION ""', "Version <AUTOSAR>", r"line 1: Invalid syntax", id="words"),
         pytest.param("BO_ 512 Body", "BO_ 256 Body", r"lines 5 and 12.*one identifier", id="one id twice"),
         pytest.param("BodyControl:", "EngineData:", r"lines 5 and 12: two messages EngineData", id="one name twice"),
         pytest.param("0|16@1+", "0|20@1+", r"line 5: The signals.*overlapping", id="overlap"),
         pytest.param("Wide: 8", "Wide: 4", r"line 22: The signal Counter does not fit", id="outside the message"),
         pytest.param("BO_ 512 ", "BO_ 4096 ", r"more than 11 bits", id="identifier too large"),
         pytest.param("32|32@1-", "40|24@1-", r"Torque", id="float of 24 bits"),
-        pytest.param(_TEXT, "", r"line 1", id="empty"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, old: str, new: str, text: str) -> None:
@@ -336,6 +339,65 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, old: str, new: str
 
     with pytest.raises(ConfigurationError, match=rf"(?s)vehicle\.dbc.*{text}"):
         _load(tmp_path, _TEXT.replace(old, new, 1))
+
+
+def _zip_of(name: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, _TEXT)
+    return packed.getvalue()
+
+
+_GIVE = "give the path of a .dbc file"
+_CONVERT = "'python -m cantools convert FILE vehicle.dbc' makes one of it"
+_XML = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+_KCD = b'<NetworkDefinition xmlns="http://kayak.2codeornot2code.org/1.0">'
+
+
+@pytest.mark.verifies("REQ_0210", "REQ_8510")
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param(b"", f"the file is empty; {_GIVE}", id="no byte"),
+        pytest.param(b" \r\n\t\n", f"the file is empty; {_GIVE}", id="blanks"),
+        pytest.param(b"\xef\xbb\xbf\n", f"the file is empty; {_GIVE}", id="mark of UTF-8"),
+        pytest.param(_zip_of("vehicle.dbc"), "this is a zip archive, expected a DBC; unpack it", id="zip"),
+        pytest.param(
+            _zip_of("[Content_Types].xml"),
+            f"this is an Office document such as .xlsx, expected a DBC; {_GIVE}",
+            id="Office",
+        ),
+        pytest.param(gzip.compress(_TEXT.encode()), "this is a gzip archive, expected a DBC; unpack it", id="gzip"),
+        pytest.param(
+            _TEXT.encode("utf-16"),
+            "this is text in UTF-16, expected a DBC; save it as Windows-1252 (ANSI) or ASCII",
+            id="UTF-16",
+        ),
+        pytest.param(b"\x7fELF\x02\x01\x01\0\0", f"this is binary, expected a DBC; {_GIVE}", id="binary"),
+        pytest.param(_XML + _KCD, f"this is KCD, expected a DBC; {_CONVERT}", id="KCD"),
+        pytest.param(_XML + b"<!-- made -->\n<AUTOSAR>", f"this is ARXML, expected a DBC; {_CONVERT}", id="ARXML"),
+        pytest.param(
+            b"\xd0\xcf\x11\xe0", f"this is an Office document such as .xls, expected a DBC; {_GIVE}", id="xls"
+        ),
+        pytest.param(_XML + b"<plugin/>", f"this is XML, expected a DBC; {_GIVE}", id="XML"),
+        pytest.param(
+            b"\n<!DOCTYPE html>", "this is a page of the web, expected a DBC; download the file itself", id="HTML"
+        ),
+        pytest.param(
+            b'FormatVersion=6.0 // Do not edit this line!\nTitle="a"',
+            f"this is SYM, expected a DBC; {_CONVERT}",
+            id="SYM",
+        ),
+    ],
+)
+def test_an_empty_file_and_one_of_another_kind_is_named_as_such(tmp_path: Path, content: bytes, text: str) -> None:
+    path = tmp_path / "vehicle.dbc"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_dbc(path)
+
+    assert str(refused.value) == f"DBC {path}: {text}"
 
 
 @pytest.mark.verifies("REQ_0210", "REQ_8510")
