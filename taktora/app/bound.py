@@ -163,7 +163,7 @@ class BoundApp:
         channels = [channel for channel, _codec in self.app.channels.values()]
         for reader in (*readers, *channels) if self._ran else ():
             if not reader.received:
-                self.runtime.recorder.event(f"nothing was received on {reader.name} in this run", "warning")
+                self.runtime.recorder.notice(f"nothing was received on {reader.name} in this run", "warning")
 
     def _release(self) -> None:
         with ExitStack() as stack:  # what fails to close keeps nothing else open
@@ -347,12 +347,21 @@ class _Source:
 
 
 class _FreshnessItem(_AppItem):
-    """Runs a declared item once when its reader's messages stop, or once when they are back."""
+    """Runs a declared item once when its reader's messages stop, or once when they are back.
+
+    What arrives counts until the reader has found nothing in it that it could use; then nothing counts until a value
+    has been taken again. The reader is read by another item, perhaps after this one, so a bad message is known one
+    message later.
+    """
 
     def __init__(self, app: App, declaration: Declaration, reader: Reader[Any], listener: ListenerPort) -> None:
         super().__init__(app, declaration)
         self._max_age_ns = reader.max_age_ns or 0
         self._source = _Source(listener)
+        self._reader = reader
+        self._good = self._bad = 0
+        self._is_doubted = False
+        self._usable_ns = 0
         self._seen = False
         self._lost = False
 
@@ -360,15 +369,27 @@ class _FreshnessItem(_AppItem):
         declarer.deadline(self._source, self._max_age_ns)
 
     def execute(self, context: ExecutorContext) -> ItemFlow | None:
-        was_lost = self._lost
-        if context.event_fired:
-            self._seen, self._lost = True, False
-        elif self._seen:
+        was_lost, now_ns = self._lost, context.now_ns()
+        if not context.event_fired:
+            self._lost = self._seen
+        elif self._is_usable():
+            self._seen, self._lost, self._usable_ns = True, False, now_ns
+        elif self._seen and now_ns - self._usable_ns >= self._max_age_ns:
             self._lost = True
         wanted = "lost" if self._lost else "found"
         if self._lost != was_lost and self._declaration.reason == wanted:
             return super().execute(context)
         return None
+
+    def _is_usable(self) -> bool:
+        """Return whether what arrives now counts, from what the reader has made of it up to here."""
+        good, bad = self._reader.received, self._reader.decode_errors + self._reader.integrity_faults
+        if good != self._good:
+            self._is_doubted = False
+        elif bad != self._bad:
+            self._is_doubted = True
+        self._good, self._bad = good, bad
+        return not self._is_doubted
 
 
 # req: REQ_0231

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, cast
 
 from taktora.connector.health import Down
 from taktora.errors import ConfigurationError
+from taktora.executor.signals import stop_on_signals
 from taktora.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -41,14 +44,23 @@ def run_system(app: App, options: RunOptions) -> int:
     transport = cast('Literal["auto", "iceoryx2", "inprocess"]', options.transport or "auto")
     runtime = Runtime.system(transport=transport)
     try:
-        with app.bind(runtime, machine=options.machine, bench=options.bench) as bound:
+        bound = app.bind(runtime, machine=options.machine, bench=options.bench)
+        try:
             bound.run(options.duration_ns)
             troubles = [*bound.troubles, *_connectors_down(bound)]
+        finally:
+            with _deaf_to_signals():
+                bound.close()
     finally:
         runtime.close()
     for trouble in troubles:
         logging.getLogger("taktora.app").error("%s", trouble)
     return 1 if troubles else 0
+
+
+def _deaf_to_signals() -> AbstractContextManager[None]:
+    """Return what keeps another SIGTERM or SIGINT from cutting the end short, and a third from being ignored."""
+    return stop_on_signals(()) if threading.current_thread() is threading.main_thread() else nullcontext()
 
 
 def _connectors_down(bound: BoundApp) -> list[str]:

@@ -119,6 +119,7 @@ class _Gateway:
         executor.add(self._conditions)
         for link in self._links.values():
             for item in link_items(link, self._aggregate.monitor):
+                item.give_up = self.fail
                 executor.add(item)
 
     def fail(self, reason: str) -> None:

@@ -13,7 +13,7 @@ from taktora.connector.aggregate import HealthAggregate
 from taktora.connector.health import Down, HealthMonitor
 from taktora.connector.link import Link
 from taktora.connector.routing import Routing
-from taktora.errors import BackPressure, ConnectorError
+from taktora.errors import BackPressure, ConnectorError, PayloadOverflow
 from taktora.executor import Alarm, Context, ExecutableItem, TriggerDeclarer
 
 __all__ = ["ConditionsItem", "GatewayItem", "InboundItem", "OutboundItem", "SupervisorItem", "link_items"]
@@ -23,6 +23,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+def _nobody_to_tell(_reason: str) -> None:
+    """Take the reason of an item that is in no gateway."""
+
+
 # req: REQ_0296
 class GatewayItem(ExecutableItem):
     """Base of the items below: what :meth:`step` raises becomes Down, then goes on to the executor."""
@@ -30,6 +34,8 @@ class GatewayItem(ExecutableItem):
     def __init__(self, task_id: str, monitor: HealthMonitor) -> None:
         self.task_id = task_id
         self._monitor = monitor
+        self.give_up: Callable[[str], object] = _nobody_to_tell
+        """Told why the gateway ends where no error ends its run; set by the gateway."""
 
     def step(self, context: Context) -> None:  # noqa: ARG002
         """Do the item's work; to be overridden."""
@@ -39,9 +45,14 @@ class GatewayItem(ExecutableItem):
         try:
             self.step(context)
         except Exception as error:
-            reason = f"gateway failed in {self.task_id}: {type(error).__name__}: {error}"
-            self._monitor.settle(Down(reason, context.now_ns()))
+            self._monitor.settle(Down(self._reason(error), context.now_ns()))
             raise
+        except BaseException as error:  # SystemExit, say: the executor ends without an error, and with it the gateway
+            self.give_up(self._reason(error))
+            raise
+
+    def _reason(self, error: BaseException) -> str:
+        return f"gateway failed in {self.task_id}: {type(error).__name__}: {error}"
 
 
 class InboundItem(GatewayItem):
@@ -62,6 +73,9 @@ class InboundItem(GatewayItem):
                 deliver(message)
             except BackPressure:
                 continue  # a full reader of the application lost it, and its channel's writer has counted that
+            except PayloadOverflow as error:
+                link.note_oversize(error)
+                continue
             link.prove()
         if link.drops.grown:
             link.note_drops()

@@ -23,7 +23,7 @@ from taktora.connector.reconnect import EXHAUSTED, ReconnectPolicy
 from taktora.connector.registry import ChannelRegistry
 from taktora.connector.routing import Routing
 from taktora.connector.wakeup import Wakeup
-from taktora.errors import ConnectorError
+from taktora.errors import ConnectorError, PayloadOverflow
 from taktora.executor import Alarm
 from taktora.runtime import Runtime
 from taktora.transport.base import ListenerPort
@@ -196,6 +196,8 @@ class Link(Generic[R, In, Out]):
         """Reason of the Down that follows an error of the driver; set by a driver that has more than a text."""
         self.stall_reason: object = f"{place} takes no message: the first one waits for the whole recovery window"
         """Reason of Degraded when the first message has waited that long; set by a driver that has more to say."""
+        self.oversize = 0
+        """Inbound messages that were longer than their channel."""
         self._head: Out | None = None
         self._latches: dict[str, InboundDropLatch] = {}
         self._pressed = False
@@ -353,6 +355,12 @@ class Link(Generic[R, In, Out]):
         reported = [self._latch_of(channel).note(count) for channel, count in grown.items()]
         if not any(reported):
             self._aggregate.prolong_condition(f"inbound {self.name}", self.options.recovery_window_ns)
+
+    # req: REQ_0296
+    def note_oversize(self, error: PayloadOverflow) -> None:
+        """Count an inbound message that its channel cannot hold; the connector is Degraded for a recovery window."""
+        self.oversize += 1
+        self._aggregate.raise_condition(f"oversize {self.name}", str(error), self.options.recovery_window_ns)
 
     # req: REQ_0607
     def note_back_pressure(self) -> None:

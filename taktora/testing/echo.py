@@ -19,7 +19,7 @@ from taktora.connector import (
     Routing,
     Up,
 )
-from taktora.errors import BackPressure, ConfigurationError, LinkDown
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, PayloadOverflow
 from taktora.runtime import Runtime
 from taktora.transport.channel import RawSample
 
@@ -99,6 +99,8 @@ class EchoDriver:
                     channel.writer.send_raw_bytes(message.payload)
                 except BackPressure:
                     self.undelivered += 1
+                except PayloadOverflow as error:
+                    self.link.note_oversize(error)
 
     def channels_changed(self) -> None:
         """Nothing to subscribe: the loop brings back everything."""

@@ -50,6 +50,47 @@ class Chatter:
             self.noted.append(("found", ctx.now_ns))
 
 
+class Word(msgspec.Struct, frozen=True):
+    text: str
+
+
+@pytest.mark.verifies("REQ_8510")
+@pytest.mark.parametrize("reads_first", [True, False])
+def test_what_cannot_be_decoded_keeps_no_sender_alive(reads_first: bool) -> None:
+    app, noted = App("mumbler"), list[tuple[str, int]]()
+    counts = app.channel("counts", Count, max_age_ms=5)
+    words = Word("not a count")
+
+    @app.cyclic(every_ms=1)
+    def send(ctx: Context) -> None:
+        is_clear = not 20 < ctx.now_ns // MS <= 40
+        counts.send(Count(1) if is_clear else words)  # type: ignore[arg-type]
+
+    def read(_ctx: Context) -> None:
+        counts.take()
+
+    def lost(ctx: Context) -> None:
+        noted.append(("lost", ctx.now_ns // MS))
+        assert not counts.fresh
+
+    def found(ctx: Context) -> None:
+        noted.append(("found", ctx.now_ns // MS))
+
+    if reads_first:
+        app.on(counts)(read)
+    app.on_lost(counts)(lost)
+    app.on_found(counts)(found)
+    if not reads_first:
+        app.on(counts)(read)
+    with World(1) as world, app.bind(world.runtime) as bound:
+        bound.start()
+        world.run_for(60 * MS)
+
+    assert [kind for kind, _ in noted] == ["lost", "found"]
+    assert 25 <= noted[0][1] <= 27
+    assert 41 <= noted[1][1] <= 42
+
+
 def counting_app(seen: list[int], last: int = 5) -> App:
     """Two executors: one counts, the other reads what was counted and ends the run after ``last``."""
     app = App("counting")
@@ -249,7 +290,7 @@ def test_a_corrupt_envelope_on_a_channel_of_the_app_is_counted_and_told_once() -
     runtime = Runtime.system(FaultyTransport(InProcessTransport()))
     runtime.transport.on_publish("noisy.c", 1, Corrupt(520))  # type: ignore[attr-defined]
     told: list[str] = []
-    runtime.recorder.event = lambda text, severity="info": told.append(f"{severity} {text}")  # type: ignore[method-assign]
+    runtime.recorder.notice = lambda text, severity="info": told.append(f"{severity} {text}")  # type: ignore[method-assign]
     with app.bind(runtime):
         for number in range(4):
             channel.send(Count(number))

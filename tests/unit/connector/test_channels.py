@@ -393,6 +393,41 @@ def test_age_follows_the_time_of_sending(transport: Transport, clock: ManualCloc
     assert (never, reader.age_ns(), reader.last_sequence_number) == (None, 1000, 0)
 
 
+@pytest.mark.verifies("REQ_0203")
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_age_does_not_follow_a_step_of_the_civil_clock(transport: Transport, step_s: int) -> None:
+    class Stepped(ManualClock):
+        offset_ns = 0
+
+        def unix_ns(self) -> int:
+            return super().unix_ns() + self.offset_ns
+
+    clock = Stepped()
+    reader, writer = open_reader(transport, clock), open_writer(transport, clock)
+    writer.send(Tick(1))
+    reader.try_recv()
+
+    clock.offset_ns = step_s * 1_000_000_000
+    clock.time_ns += 300
+
+    assert reader.age_ns() == 300
+
+
+@pytest.mark.verifies("REQ_0203", "REQ_0214")
+def test_age_is_that_of_the_last_value_that_could_be_decoded(transport: Transport, clock: ManualClock) -> None:
+    reader = open_reader(transport, clock)
+    writer = RawChannelWriter(transport, reader.service, 128, clock)
+    writer.send_raw_bytes(b'[1, "one"]')
+    reader.try_recv()
+    clock.time_ns += 300
+    writer.send_raw_bytes(b"no json")
+
+    with pytest.raises(CodecError):
+        list(reader.drain())
+
+    assert (reader.age_ns(), reader.last_sequence_number) == (300, 0)
+
+
 @pytest.mark.verifies("TSR_0005")
 def test_reader_offers_no_way_to_send(transport: Transport, clock: ManualClock) -> None:
     reader, writer = open_reader(transport, clock), open_writer(transport, clock)

@@ -24,7 +24,7 @@ from taktora.connector import (
     Up,
     Wakeup,
 )
-from taktora.errors import BackPressure, ConfigurationError, RoutingError, StackError
+from taktora.errors import BackPressure, ConfigurationError, LinkDown, RoutingError, StackError
 from taktora.executor import Context, TaskFailed, TriggerDeclarer
 from taktora.runtime import Runtime
 from taktora.transport.channel import RawChannelWriter, RawSample
@@ -466,6 +466,39 @@ def test_item_sets_down_with_the_text_before_it_lets_the_failure_go_on() -> None
         executor.run_for(MS)
 
     assert monitor.current == Down("gateway failed in line.broken: ZeroDivisionError: planted", 0)
+
+
+@pytest.mark.verifies("REQ_0296")
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
+def test_gateway_that_a_driver_ends_is_down_and_takes_no_more(error: BaseException) -> None:
+    rig = Rig()
+    rig.world.recorder.tolerates_item_errors = True
+    rig.run_ms(5)
+    rig.driver.refusals = [error]  # type: ignore[list-item]
+    rig.writer.send(Tick(1))
+
+    rig.run_ms(5)
+
+    assert isinstance(rig.connector.health(), Down)
+    assert type(error).__name__ in str(rig.connector.health())
+    with pytest.raises(LinkDown):
+        rig.writer.send(Tick(2))
+
+
+@pytest.mark.verifies("REQ_0296")
+def test_message_longer_than_its_channel_is_counted_and_the_next_one_arrives() -> None:
+    rig = Rig()
+    rig.run_ms(5)
+    rig.link.receive(b"x" * 65)
+    rig.link.receive(b'{"count": 7}')
+
+    rig.run_ms(5)
+
+    degraded = rig.connector.health()
+    assert [envelope.value for envelope in rig.reader.drain()] == [Tick(7)]
+    assert rig.link.oversize == 1
+    assert isinstance(degraded, Degraded)
+    assert "65 bytes" in str(degraded.reason)
 
 
 @pytest.mark.verifies("REQ_0243")
