@@ -26,6 +26,8 @@ _FIXTURE = "world_name"
 _SELECTED = pytest.StashKey[tuple[str, ...]]()
 _STRICT = pytest.StashKey[tuple[str, ...]]()
 _SET_GATES = pytest.StashKey[tuple[tuple[str, str], ...]]()
+_PROBLEMS = pytest.StashKey[dict[tuple[tuple[str, str], ...], str]]()
+"""What is wrong with gates and their values, found once in a run: a test may take down an interface for a while."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "fault(*kinds): faults that this test needs; in hil from an injector of the bench"
     )
     config.addinivalue_line("markers", "gate(*variables): environment variables that a hil run of this test needs")
+    problems: dict[tuple[tuple[str, str], ...], str] = {(): ""}
+    config.stash[_PROBLEMS] = problems
     try:
         config.stash[_SELECTED] = parse_worlds(config.getoption("--world") or ["sim"])
         config.stash[_STRICT] = parse_worlds(config.getoption("--no-unrun") or [], "--no-unrun")
@@ -124,30 +128,32 @@ def _place(item: pytest.Item, selected: tuple[str, ...]) -> None:
         reason = why_not_run(world, selected, needs, os.environ)
     except ValueError as error:  # a ConfigurationError: the bench file cannot be used
         raise pytest.UsageError(f"{BENCH}={os.environ.get(BENCH)}: {error}") from error
+    if world == GATED_WORLD and world in selected:
+        item.stash[_SET_GATES] = tuple((gate, os.environ[gate]) for gate in needs.gates if os.environ.get(gate))
     if reason:
         item.add_marker(pytest.mark.skip(reason=reason), append=False)
-        if world == GATED_WORLD and world in selected:
-            item.stash[_SET_GATES] = tuple((gate, os.environ[gate]) for gate in needs.gates if os.environ.get(gate))
     elif world != "sim":
         item.user_properties.append(("fingerprint", _facts(world, needs)))
 
 
 # req: REQ_8502
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # before the skips, which is why it wraps, and after pytest's own wrappers
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """Fail a test that is about to be left out although one of its gates names something that is not there."""
-    problem = _problem(item.stash.get(_SET_GATES, ()))
-    if problem:
-        pytest.fail(problem, pytrace=False)
+    """Fail a test one of whose gates names something that is not there, though it may open nothing or be left out."""
+    gates = item.stash.get(_SET_GATES, ())
+    known = item.config.stash[_PROBLEMS]
+    if gates not in known:
+        known[gates] = _problem(gates)
+    if known[gates]:
+        pytest.fail(known[gates], pytrace=False)
     yield
 
 
-@cache
 def _problem(gates: tuple[tuple[str, str], ...]) -> str:
-    """Return what is wrong with the resources of gates; the values are part of what is remembered."""
+    """Return what is wrong with the resources of gates."""
     from taktora_hil.gates import why_unusable  # when a gate is set: it looks at devices
 
-    return why_unusable(dict(gates), os.environ) if gates else ""
+    return why_unusable(dict(gates), os.environ)
 
 
 # req: REQ_8503, REQ_8508

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from taktora.traceability import load_results
+from taktora_hil import gates
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 SOURCE = """
@@ -128,13 +132,66 @@ def test_an_unset_gate_is_not_run_with_its_name_and_never_passed(project: pytest
     run(project, "--world", "hil").stdout.fnmatch_lines(["SKIPPED * not run: CAN_TEST_IFACE is not set"])
 
 
+@pytest.fixture
+def can0(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose only network interface is can0, which is up."""
+    if sys.platform != "linux":
+        pytest.skip("not run: network interfaces are looked at on Linux only")
+    net = tmp_path_factory.mktemp("net")
+    (net / "can0").mkdir()
+    (net / "can0" / "type").write_text("280\n")
+    (net / "can0" / "flags").write_text("0x81\n")
+    monkeypatch.setattr(gates, "_NET", net)
+    return net / "can0"
+
+
 @pytest.mark.verifies("REQ_8501")
+@pytest.mark.usefixtures("can0")
 def test_a_set_gate_lets_the_test_run(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAN_TEST_IFACE", "can0")
 
     found = recorded(project, "--world", "hil")
 
     assert (found["test_gated", "hil"], found["test_bench", "hil"]) == (("passed", ""), ("passed", ""))
+
+
+@pytest.mark.verifies("REQ_8502", "REQ_8510")
+@pytest.mark.usefixtures("can0")
+def test_a_test_that_opens_nothing_fails_too_where_its_gate_names_nothing(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAN_TEST_IFACE", "can99")
+
+    found = recorded(project, "--world", "hil,sim")
+
+    why = "setup: Failed: CAN_TEST_IFACE=can99: no such interface, there is can0; 'ip link' lists them"
+    assert (found["test_gated", "hil"], found["test_bench", "hil"]) == (("failed", why), ("failed", why))
+    assert {outcome for (name, world), (outcome, _) in found.items() if world == "sim"} == {"passed"}
+    assert found["test_any", "hil"] == ("passed", "")
+
+
+@pytest.mark.verifies("REQ_8502")
+def test_each_run_looks_at_what_its_gates_name(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, can0: Path
+) -> None:
+    monkeypatch.setenv("CAN_TEST_IFACE", "can0")
+
+    run(project, "--world", "hil").assert_outcomes(passed=4, skipped=4)
+    (can0 / "flags").write_text("0x80\n")
+    found = run(project, "--world", "hil")
+
+    found.assert_outcomes(passed=2, errors=2, skipped=4)
+    found.stdout.fnmatch_lines(["CAN_TEST_IFACE=can0: the interface is down; 'ip link set can0 up' brings it up"])
+
+
+@pytest.mark.verifies("REQ_8501", "REQ_8502")
+def test_a_gate_of_the_project_lets_its_test_run_as_soon_as_it_is_set(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWER_SUPPLY", "192.168.1.7")
+    pytester.makepyfile(test_a="import pytest\n@pytest.mark.gate('POWER_SUPPLY')\ndef test_it(): pass\n")
+
+    assert recorded(pytester, "--world", "hil") == {("test_it", "hil"): ("passed", "")}
 
 
 @pytest.mark.verifies("REQ_8507")
