@@ -20,14 +20,18 @@ _WINDOW_S: Final = 1
 
 
 class Recorder(Protocol):
-    """Takes what a run page or a log shows."""
+    """Takes what a run page or a log shows; ``app`` is the App that speaks, empty for a scenario or a test."""
 
-    def signal(self, name: str, unit: str = "") -> Callable[[float], None]:
+    def signal(self, name: str, unit: str = "", app: str = "") -> Callable[[float], None]:
         """Return the function that records a new value of the signal ``name`` now."""
         ...
 
-    def event(self, text: str, severity: Severity = "info") -> None:
-        """Record that something worth reading happened now."""
+    def event(self, text: str, severity: Severity = "info", app: str = "") -> None:
+        """Record that something worth reading happened now, in words of the user's own."""
+        ...
+
+    def notice(self, text: str, severity: Severity = "info") -> None:
+        """Show what the framework has to say: like an event, but no part of a trace, as it may quote an exception."""
         ...
 
     def watch(self, monitor: Any) -> None:
@@ -51,10 +55,13 @@ class LogRecorder:
         self._log = logging.getLogger("taktora.app")
         self._later = _call_later if later is None else later
 
-    def signal(self, name: str, unit: str = "") -> Callable[[float], None]:  # noqa: ARG002 - the seam's signature
+    def signal(self, name: str, unit: str = "", app: str = "") -> Callable[[float], None]:  # noqa: ARG002 - the seam's
         return _ignore
 
-    def event(self, text: str, severity: Severity = "info") -> None:
+    def event(self, text: str, severity: Severity = "info", app: str = "") -> None:  # noqa: ARG002 - the seam's
+        self.notice(text, severity)
+
+    def notice(self, text: str, severity: Severity = "info") -> None:
         self._log.log(_LEVELS[severity], "%s", text)
 
     def watch(self, monitor: Any) -> None:

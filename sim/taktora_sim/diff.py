@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
 
+from taktora.recording import SEVERITIES
 from taktora.transport.envelope import HEADER_BYTES, WIRE_VERSION, read_header
 from taktora_sim.plan import FaultPlan
 from taktora_sim.trace import TraceFormatError, TraceRecord, read_trace
@@ -18,6 +20,7 @@ Decoder = Callable[[bytes], "str | None"]
 """Returns a payload in words; None or a ValueError where it is not of that form."""
 
 _HEX_BYTES = 96
+_HEADLINE_CHARACTERS = 40
 _DECODERS: dict[str, list[Decoder]] = {}
 
 
@@ -160,7 +163,7 @@ def _headline(divergence: Divergence) -> str:
         return f"component {one.path}, {other.t_ns - one.t_ns:+d} ns in the second trace"
     if one.kind != other.kind:
         return f"component {one.path}, kind {one.kind} against {other.kind}"
-    return f"component {one.path}, {_payload_difference(one.payload, other.payload)}"
+    return f"component {one.path}, {_payload_difference(one.payload, other.payload)}{_word_difference(one, other)}"
 
 
 def _payload_difference(one: bytes, other: bytes) -> str:
@@ -168,6 +171,14 @@ def _payload_difference(one: bytes, other: bytes) -> str:
     at = next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
     lengths = "" if len(one) == len(other) else f", lengths {len(one)} and {len(other)} bytes"
     return f"payload differs from byte {at} on{lengths}"
+
+
+def _word_difference(one: TraceRecord, other: TraceRecord) -> str:
+    """Return both payloads in words where those are short enough for a headline, else nothing."""
+    words, others = describe_payload(one), describe_payload(other)
+    if not words or not others or words == others or max(len(words), len(others)) > _HEADLINE_CHARACTERS:
+        return ""
+    return f": {words} against {others}"
 
 
 def _lines(record: TraceRecord) -> Iterator[str]:
@@ -224,6 +235,17 @@ def _run(payload: bytes) -> str | None:
     return f"{'ok' if payload[0] else 'failed'}, took {int.from_bytes(payload[1:], 'little')} ns"
 
 
+def _signal(payload: bytes) -> str | None:
+    return repr(struct.unpack("<d", payload)[0]) if len(payload) == 8 else None
+
+
+def _event(payload: bytes) -> str | None:
+    """Return the words of an application as Python writes them: a line break is one of them."""
+    return f"{SEVERITIES[payload[0]]} {payload[1:].decode()!r}"
+
+
 register_decoder("publish", _envelope)
 register_decoder("frame", _can_frame)
 register_decoder("run", _run)
+register_decoder("signal", _signal)
+register_decoder("event", _event)

@@ -82,7 +82,7 @@ class ItemWatch(Observer):
     """The observer of one executor."""
 
     def __init__(self, world: World, executor: str) -> None:
-        self._event = world.recorder.event
+        self._notice = world.recorder.notice
         self._failures = world.part(ItemFailures)
         self._executor = executor
 
@@ -91,7 +91,7 @@ class ItemWatch(Observer):
             return  # it ends the run by itself
         task, what = f"{self._executor}/{task_id}", _in_words(error)
         if self._failures.add(f"{task} runs without an exception", what, error):
-            self._event(f"{task} raised {what}", "alarm")
+            self._notice(f"{task} raised {what}", "alarm")
 
     def on_executor_error(self, error: BaseException) -> None:
         if isinstance(error, TaskFailed):
@@ -102,17 +102,17 @@ class ItemWatch(Observer):
             self._note_fault(f"{self._executor}/{task_id}", f"one run took {reason.words}")
 
     def on_task_clear(self, task_id: str) -> None:
-        self._event(f"{self._executor}/{task_id} runs again")
+        self._notice(f"{self._executor}/{task_id} runs again")
 
     def on_executor_fault(self, reason: ExecutorFaultReason) -> None:
         self._note_fault(self._executor, f"one wake took {reason.took_ms} ms of {reason.budget_ms} ms")
 
     def on_executor_clear(self) -> None:
-        self._event(f"{self._executor} runs again")
+        self._notice(f"{self._executor} runs again")
 
     def _note_fault(self, who: str, why: str) -> None:
         self._failures.add(f"{who} stays within its budget", why)
-        self._event(f"{who} is faulted: {why}", "alarm")
+        self._notice(f"{who} is faulted: {why}", "alarm")
 
 
 def _in_words(error: BaseException) -> str:

@@ -190,7 +190,7 @@ def _run(scenario: Scenario, world: World, duration_ns: int | None) -> None:
     try:
         returned = scenario.play(world)
     except _TimeIsUp:
-        world.recorder.event(
+        world.recorder.notice(
             "the time asked for is up before the scenario is done; its later checks are open", "warning"
         )
         return

@@ -74,7 +74,7 @@ class Executions:
         known = tuple(f"{name}/" for name in (*self._tasks, *self._tasks.values()))
         for name in self.durations:
             if not f"{name}/".startswith(known):  # what follows the task is an item of it
-                self._world.recorder.event(self._unknown_text(name), "warning")
+                self._world.recorder.notice(self._unknown_text(name), "warning")
 
     def _unknown_text(self, name: str) -> str:
         near = get_close_matches(name, [*self._tasks.values(), *self._tasks], n=1, cutoff=0.5)

@@ -78,7 +78,7 @@ class Context:
         if severity not in SEVERITIES:
             msg = f"event {text!r}: severity {severity!r} is none of {', '.join(SEVERITIES)}"
             raise ConfigurationError(msg)
-        self._app.runtime.recorder.event(text, severity)
+        self._app.runtime.recorder.event(text, severity, self._app.name)
 
     def stop_executor(self) -> None:
         """Ask the executor of this item to stop."""
@@ -217,7 +217,7 @@ class App:
             unit: Its unit, empty for none.
             initial: Value from the start of the run until the first ``set``; None: the plot begins there.
         """
-        handle = Signal(name, unit, initial)
+        handle = Signal(name, unit, initial, self.name)
         self.signals.append(handle)
         return handle
 

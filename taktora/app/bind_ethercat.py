@@ -69,7 +69,7 @@ def bind_ethercat(bound: BoundApp, bus: EthercatBus, machine_folder: Path, bench
     for observer in bus.observers:
         connector.observe_cycles(observer)
     for gap in unmapped_gaps(spec):
-        runtime.recorder.event(f"EtherCAT bus {bus.name!r}: {gap}", "warning")
+        runtime.recorder.notice(f"EtherCAT bus {bus.name!r}: {gap}", "warning")
     for channel, reader in bus.readers.items():
         descriptor = ethercat_channel(reader.name, routing_of(spec, channels[channel]))
         reader.attach(connector.create_reader(descriptor, int), runtime.recorder)

@@ -111,12 +111,12 @@ class Reader(Handle[ChannelReader[T, Codec]]):
         """Count an envelope that was discarded or is missing, and tell of the first one (TSR_0008)."""
         self.integrity_faults += 1
         if self.integrity_faults == 1 and self._recorder is not None:
-            self._recorder.event(f"{self.name}: {kind} envelope, counted from now on: {detail}", "warning")
+            self._recorder.notice(f"{self.name}: {kind} envelope, counted from now on: {detail}", "warning")
 
     def _report(self, error: CodecError) -> None:
         self.decode_errors += 1
         if self.decode_errors == 1 and self._recorder is not None:
-            self._recorder.event(f"{self.name}: cannot decode, counted from now on: {error}", "warning")
+            self._recorder.notice(f"{self.name}: cannot decode, counted from now on: {error}", "warning")
 
 
 class Writer(Handle[ChannelWriter[T, Codec]]):
@@ -171,16 +171,17 @@ class Channel(Reader[T]):
 class Signal:
     """A number worth plotting; recorded in a simulated run, dropped in a real one."""
 
-    def __init__(self, name: str, unit: str = "", initial: float | None = None) -> None:
+    def __init__(self, name: str, unit: str = "", initial: float | None = None, app: str = "") -> None:
         self.name = name
         self.unit = unit
         self.initial = initial
+        self.app = app
         self.set: Callable[[float], None] = self._unbound
         """Record a new value now."""
 
     def attach(self, recorder: Recorder) -> None:
         """Give the signal its recorder; called when the App is bound."""
-        self.set = recorder.signal(self.name, self.unit)
+        self.set = recorder.signal(self.name, self.unit, self.app)
         if self.initial is not None:
             self.set(self.initial)
 

@@ -102,7 +102,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
             bus,
             self.safe_outputs,
             options.cycle_time_ns,
-            lambda text: runtime.recorder.event(text, "warning"),
+            lambda text: runtime.recorder.notice(text, "warning"),
             runtime.clock.unix_ns,
             options.ftti_ns // 2,
             BusCycleTelemetry(len(self.layout.subdevices), options.telemetry_window),

@@ -193,3 +193,27 @@ def test_planted_unordered_iteration_shows_in_the_hash() -> None:
     hashes = [hash_of(run_fresh("run", f"{PLANTED}:set_order", hash_seed=seed)) for seed in ("1", "2", "1")]
 
     assert hashes[0] == hashes[2] != hashes[1]
+
+
+@pytest.mark.parametrize(
+    ("function", "component"),
+    [
+        pytest.param("signal_of_set_order", "app/planted/signal/first", id="set-in-a-signal"),
+        pytest.param("signal_of_hash", "app/planted/signal/bucket", id="hash-in-a-signal"),
+        pytest.param("event_of_set_order", "app/planted/event", id="set-in-an-event"),
+    ],
+)
+@pytest.mark.verifies("REQ_8002", "REQ_8005")
+def test_an_escape_that_reaches_only_what_an_application_shows_is_found(
+    function: str, component: str, tmp_path: Path
+) -> None:
+    traces = [tmp_path / "1.trace", tmp_path / "2.trace"]
+    for trace in traces:
+        arguments = ("run", f"{PLANTED}:{function}", "--for", "5ms", "--guard", "off", "--trace", str(trace))
+        assert run_fresh(*arguments, hash_seed=trace.stem).returncode == 0
+
+    found = run_fresh("diff", *map(str, traces))
+
+    assert found.returncode == 1
+    assert f"0.001000000 s  {component}  " in found.stdout
+    assert f"component {component}, payload differs" in found.stdout

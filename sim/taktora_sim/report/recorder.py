@@ -1,22 +1,27 @@
-"""Collects what the page of a run shows: signals, events, health and checks; it never changes the run."""
+"""Collects what the page of a run shows: signals, events, notices, health and checks; it never changes the run."""
 
 from __future__ import annotations
 
+import math
+import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from taktora.recording import Severity
+from taktora.recording import SEVERITIES, Severity
 
 if TYPE_CHECKING:
     from taktora.connector.health import ConnectorHealth, HealthMonitor
+    from taktora_sim.trace import Recorder
     from taktora_sim.world import World
 
 __all__ = ["Check", "Event", "HealthChange", "RunRecorder", "Samples"]
 
 _MAX_SAMPLES = 1 << 17
+_pack_value = struct.Struct("<d").pack
+_SEVERITY_BYTES = {severity: bytes((number,)) for number, severity in enumerate(SEVERITIES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,18 @@ class Samples:
         self.times_ns, self.values = times_ns, values
 
 
+# req: REQ_8002, REQ_8004
 class RunRecorder:
-    """The Recorder of a World: everything is kept with its virtual time, in order."""
+    """The Recorder of a World: everything is kept with its virtual time, in order.
+
+    What a user chooses, the values of signals and the texts of events, goes to the trace too: whoever looks at them
+    looks at what the hash of the run covers. What the framework says in a notice, and the reason of a move of health,
+    stay out of it: they follow from what is recorded, and may quote an exception.
+
+    Records: ``app/<app>/signal/<name>`` has one ``unit`` (UTF-8) for each time it was declared, then one ``signal`` (a
+    little-endian float64) per value; ``app/<app>/event`` has one ``event`` (u8 severity, text in UTF-8) each. Without
+    an App they are called ``world/signal/<name>`` and ``world/event``.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -96,21 +111,38 @@ class RunRecorder:
         self.checks: list[Check] = []
         self.tolerates_item_errors = False
         """True: exceptions and exceeded budgets of items do not fail the run; for scenarios that provoke them."""
+        self._event_channels: dict[str, Recorder] = {}
+        """By name of the App."""
 
-    def signal(self, name: str, unit: str = "") -> Callable[[float], None]:
+    def signal(self, name: str, unit: str = "", app: str = "") -> Callable[[float], None]:
         """Return the function that records a new value of the signal ``name`` now; IntEnum values bring their names."""
         samples = self.signals.setdefault(name, Samples(name, unit))
         now_ns = self._world.now_ns
+        path = f"{_owner(app)}/signal/{name}"
+        trace = self._world.trace.channel(path, "signal")
+        self._world.trace.channel(path, "unit")(unit.encode())  # the order of declaration is the order of the plots
 
         def record(value: float) -> None:
             if isinstance(value, IntEnum) and int(value) not in samples.labels:
                 samples.labels |= {int(member): member.name for member in type(value)}
-            samples.add(now_ns(), float(value))
+            number = float(value)
+            samples.add(now_ns(), number)
+            # Processors differ in the sign of the NaN that inf - inf yields.
+            trace(_pack_value(number if number == number else math.nan))
 
         return record
 
-    def event(self, text: str, severity: Severity = "info") -> None:
-        """Record that something worth reading happened now."""
+    def event(self, text: str, severity: Severity = "info", app: str = "") -> None:
+        """Record that something worth reading happened now, in words that are the same in each run of a seed."""
+        channel = self._event_channels.get(app)
+        if channel is None:
+            channel = self._event_channels[app] = self._world.trace.channel(f"{_owner(app)}/event", "event")
+        # An exception given in place of a text is shown as its text everywhere else, too.
+        channel(_SEVERITY_BYTES[severity] + str(text).encode(errors="backslashreplace"))
+        self.notice(text, severity)
+
+    def notice(self, text: str, severity: Severity = "info") -> None:
+        """Show what the framework has to say now; kept with the events, not in the trace."""
         self.events.append(Event(self._world.now_ns(), severity, text))
 
     def check(self, name: str, ok: bool, detail: str = "") -> bool:
@@ -130,3 +162,7 @@ class RunRecorder:
 
         note(monitor.current)
         monitor.add_listener(lambda event: note(event.target))
+
+
+def _owner(app: str) -> str:
+    return f"app/{app}" if app else "world"

@@ -1,4 +1,4 @@
-"""Scenarios with a planted escape each; what escapes goes to the trace of the component ``planted``."""
+"""Scenarios with a planted escape each; what escapes goes to the trace of the component ``planted``, or of an App."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+from taktora import App, Context
 from taktora_sim.world import World
 
 
@@ -35,6 +36,35 @@ def set_order(world: World) -> None:
     """Walk a set of texts."""
     names = {f"sensor {number}" for number in range(20)}
     _every_millisecond(world, lambda: " ".join(name for name in names).encode())
+
+
+def signal_of_set_order() -> App:
+    """Walk a set of texts, and show what comes first by a signal alone."""
+    app = App("planted")
+    first = app.signal("first")
+    names = {f"sensor {number}" for number in range(20)}
+
+    @app.cyclic(every_ms=1)
+    def show(ctx: Context) -> None:
+        first.set(int(next(iter(names)).split()[1]))
+
+    return app
+
+
+def signal_of_hash() -> App:
+    """Show the hash of a text by a signal alone."""
+    app = App("planted")
+    bucket = app.signal("bucket")
+    app.cyclic(every_ms=1)(lambda _ctx: bucket.set(hash("sensor") % 1_000_003))
+    return app
+
+
+def event_of_set_order() -> App:
+    """Walk a set of texts, and show what comes first by an event alone."""
+    app = App("planted")
+    names = {f"sensor {number}" for number in range(20)}
+    app.cyclic(every_ms=1)(lambda ctx: ctx.event(f"{next(iter(names))} is first"))
+    return app
 
 
 def thread(world: World) -> None:

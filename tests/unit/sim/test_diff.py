@@ -121,10 +121,44 @@ def test_an_envelope_is_shown_with_sequence_and_content() -> None:
     assert words == "envelope 7 at 99 ns: '{\"level\":3}'"
 
 
-@given(st.sampled_from(["publish", "frame", "run", "value"]), st.binary(max_size=90))
+@given(st.sampled_from(["publish", "frame", "run", "signal", "event", "value"]), st.binary(max_size=90))
 @pytest.mark.verifies("REQ_8005")
 def test_no_payload_breaks_the_description(kind: str, payload: bytes) -> None:
     assert isinstance(describe_payload(TraceRecord(0, "x", kind, payload)), str)
+
+
+@pytest.mark.verifies("REQ_8005")
+def test_a_signal_that_differs_is_shown_by_its_name_and_both_values(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", lambda world: world.recorder.signal("level", "mm", "tank")(0.5))
+    second = write(tmp_path / "b", lambda world: world.recorder.signal("level", "mm", "tank")(3))
+
+    done = SHELL.invoke(app, ["diff", str(first), str(second)])
+
+    headline, *lines = done.stdout.splitlines()
+    assert done.exit_code == 1
+    assert headline.endswith("component app/tank/signal/level, payload differs from byte 6 on: 0.5 against 3.0")
+    assert "- > 0.000000000 s  app/tank/signal/level  signal" in lines
+    assert "- >     = 0.5" in lines
+    assert "+ >     = 3.0" in lines
+
+
+@pytest.mark.verifies("REQ_8005")
+def test_an_event_that_differs_is_shown_by_its_severity_and_text() -> None:
+    records = [TraceRecord(0, "app/tank/event", "event", payload) for payload in (b"\x02too full", b"\x00ok\nnow")]
+
+    text = render(Divergence(4, [], records[:1], records[1:]), "a", "b")
+
+    assert "payload differs from byte 0 on, lengths 9 and 7 bytes: alarm 'too full' against info 'ok\\nnow'" in text
+
+
+@pytest.mark.verifies("REQ_8005")
+def test_words_that_are_too_long_for_the_headline_stand_below_it() -> None:
+    records = [TraceRecord(0, "app/tank/event", "event", b"\x00" + letter * 60) for letter in (b"a", b"b")]
+
+    headline, *lines = render(Divergence(4, [], records[:1], records[1:]), "a", "b").splitlines()
+
+    assert headline.endswith("payload differs from byte 1 on")
+    assert f"+ >     = info '{'b' * 60}'" in lines
 
 
 @pytest.mark.verifies("REQ_8005")
@@ -154,7 +188,7 @@ def test_the_command_shows_the_divergence_and_ends_with_1(tmp_path: Path) -> Non
 
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [
-        "the traces part at record 2: component sender, payload differs from byte 0 on",
+        "the traces part at record 2: component sender, payload differs from byte 0 on: 'one' against 'two'",
         "",
         "before, the same in both:",
         "    0.000000000 s  sender  value",
@@ -231,7 +265,9 @@ def test_other_seeds_and_plans_are_told_before_the_first_difference_in_behaviour
     assert done.exit_code == 1
     assert lines[0] == "seeds differ: 1 and 2"
     assert lines[1] == "plans differ: none and 'the pump stops' (stop at pump at 3ns)"
-    assert lines[2] == "the traces part at record 0: component sender, payload differs from byte 0 on"
+    assert (
+        lines[2] == "the traces part at record 0: component sender, payload differs from byte 0 on: 'one' against 'two'"
+    )
 
 
 @pytest.mark.verifies("REQ_8005")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 from functools import partial
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_the_page_shows_what_identifies_the_run() -> None:
     ):
         assert text in page
     for path, digest in summary.component_hashes.items():
-        assert f"<td>{path}</td>" in page
+        assert f"<td>{escape(path)}</td>" in page
         assert digest in page
 
 

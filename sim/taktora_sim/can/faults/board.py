@@ -209,7 +209,7 @@ class NodeFaults:
         if not effect.choice.hit:
             why = effect.choice.misses(effect.seen, _place_of(effect))
             text = f"fault {effect.kind} at {scope.path} never hit a frame: {why}"
-            self._bus.world.recorder.event(text, "warning")
+            self._bus.world.recorder.notice(text, "warning")
 
     def _kinds(self, scope: _Scope, path: str) -> dict[str, FaultKind]:
         kinds = {

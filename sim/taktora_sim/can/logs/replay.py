@@ -120,7 +120,7 @@ class CanReplay:
         self._records.close()
         if self._told:
             self._told = 0
-            self._bus.world.recorder.event(f"CAN log {self.log.summary}", "warning")
+            self._bus.world.recorder.notice(f"CAN log {self.log.summary}", "warning")
 
     def _tell(self, problem: LogProblem) -> None:
         """Tell the first problems of the first pass; by the file's name, so that no report names a directory."""
@@ -129,7 +129,7 @@ class CanReplay:
         self._told += 1
         if self._told <= _PROBLEMS_TOLD:
             text = problem.text.replace(str(self.log.path), self.log.path.name, 1)
-            self._bus.world.recorder.event(f"CAN log {text}", "warning")
+            self._bus.world.recorder.notice(f"CAN log {text}", "warning")
 
     def _require_channel(self, wanted: Collection[str]) -> None:
         """Refuse a log in which no channel bears one of the names that were asked for."""

@@ -320,7 +320,7 @@ class RestBus:
 
     def _tell_unsent(self) -> None:
         if self.unsent:
-            self.bus.world.recorder.event(
+            self.bus.world.recorder.notice(
                 f"rest-bus of {self._source} on {self.bus.path}: {_listed(self.unsent)} without cycle time, not sent; "
                 "give cycle_times_ms, or call trigger()",
                 "warning",
@@ -329,7 +329,7 @@ class RestBus:
     def _tell_lost(self) -> None:
         if self.lost:
             names = ", ".join(f"{name} {node.lost}" for name, node in self.nodes.items() if node.lost)
-            self.bus.world.recorder.event(
+            self.bus.world.recorder.notice(
                 f"rest-bus of {self._source} on {self.bus.path}: lost to full queues or interfaces down: {names}",
                 "warning",
             )
