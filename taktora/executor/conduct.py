@@ -40,7 +40,8 @@ contained (REQ_0124). ``stop``: any failure ends it. ``continue``: none does.
 """
 
 DONE, STOPPED, FAILED = 0, 1, 2
-_CONTAINED = (Exception, KeyboardInterrupt, SystemExit)
+# A GeneratorExit on its way out would pass for the end of the loop, which is a generator.
+_CONTAINED = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
 _LOG = logging.getLogger("taktora.executor")
 _CONTINUE, _STOP_CHAIN = ItemFlow.CONTINUE, ItemFlow.STOP_CHAIN
 

@@ -103,8 +103,10 @@ class WorkerPool:
         while (job := self._take()) is not None:
             try:
                 self._run(job)
-            except BaseException as error:
+            except Exception as error:
                 self._fail(error)
+            except BaseException as error:
+                self._failure = self._failure or error  # it ends the run, as in the dispatch thread
             del job
             self._done()
 

@@ -233,6 +233,40 @@ def test_the_policy_says_which_failures_end_the_run(
     assert (failed, counter.runs) == (ends, 1 if ends else 3)
 
 
+class _Cancelled(BaseException):
+    """What is no Exception, as asyncio's CancelledError."""
+
+
+@pytest.mark.verifies("REQ_0124")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_no_exception_ends_the_run_wherever_the_item_runs(workers: int, rig: Rig) -> None:
+    executor = rig.builder().worker_threads(workers).build()
+
+    def cancel(_context: Context) -> None:
+        raise _Cancelled
+
+    executor.add(item_with_triggers(lambda d: d.interval(MS), cancel))
+
+    with pytest.raises(_Cancelled):
+        executor.run_n(3)
+
+
+@pytest.mark.verifies("REQ_0124")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_item_that_raises_generator_exit_has_failed_and_ends_nothing(workers: int, rig: Rig) -> None:
+    recorder = Recorder()
+    executor = rig.builder().worker_threads(workers).observer(recorder).build()
+
+    def leave(_context: Context) -> None:
+        raise GeneratorExit
+
+    executor.add(item_with_triggers(lambda d: d.interval(MS), leave))
+
+    executor.run_n(3)
+
+    assert [type(error.__cause__) for _, error in recorder.named("on_app_error")] == [GeneratorExit] * 3
+
+
 @pytest.mark.realizes("TEST_0825")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_item_that_blows_up_is_contained(workers: int, rig: Rig) -> None:
