@@ -1,7 +1,8 @@
 """JSON on msgspec: readable, self-describing, the default; it never writes NaN or an infinity as null.
 
 Records are ``msgspec.Struct`` types, dataclasses, TypedDicts and plain dicts. Encoding fills a reused scratch buffer
-and copies it once into the slot, because no JSON encoder for Python can write into a memoryview.
+and copies it once into the slot, because no JSON encoder for Python can write into a memoryview. Sets are written in
+the order of their items' encodings, so that one value has one encoding in every process; dicts keep theirs.
 """
 
 from __future__ import annotations
@@ -12,23 +13,28 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from taktora.codec.sets import SetOrder
 from taktora.errors import CodecError, PayloadOverflow
 
 __all__ = ["JsonCodec"]
 
 T = TypeVar("T")
 
+_ARRAY = ord("[")
+
 
 # req: REQ_0212
 class JsonCodec:
     """Values as JSON text in UTF-8. One instance may serve several threads."""
 
-    __slots__ = ("_decoders", "_encode_into", "_scratches")
+    __slots__ = ("_decoders", "_encode_into", "_scratches", "_sets")
 
     format_name = "json"
 
     def __init__(self) -> None:
-        self._encode_into = msgspec.json.Encoder().encode_into
+        encoder = msgspec.json.Encoder()
+        self._encode_into = encoder.encode_into
+        self._sets = SetOrder(encoder.encode)
         self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
         self._scratches = [bytearray()]
 
@@ -37,8 +43,13 @@ class JsonCodec:
         scratch = self._scratches.pop() if self._scratches else bytearray()
         try:
             self._encode_into(value, scratch)
+            if _ARRAY in scratch:  # it may be a set
+                arranged = self._sets.arranged(value)
+                if arranged is not value:
+                    self._encode_into(arranged, scratch)
             # msgspec writes a NaN value as null and a NaN key as text: look closer only where these appear.
-            if b"null" in scratch or b'nan":' in scratch or b'inf":' in scratch:
+            find = scratch.find  # half the time of "in", which first tries whether the text is a number
+            if find(b"null") >= 0 or find(b'nan":') >= 0 or find(b'inf":') >= 0:
                 _refuse_non_finite(value)
             length = len(scratch)
             if length > len(view):

@@ -3,7 +3,8 @@
 Records are ``msgspec.Struct`` types (with or without ``array_like``), dataclasses and NamedTuples, nested in lists,
 tuples, sets, dicts and optionals. Field names never go on the wire. A union of several record types cannot be told
 apart by position and is refused, unless the types are ``array_like`` and tagged, which msgspec then handles itself.
-Encoding fills a reused scratch buffer and copies it once into the slot.
+Encoding fills a reused scratch buffer and copies it once into the slot. Sets are written in the order of their items'
+encodings, so that one value has one encoding in every process; dicts keep theirs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from taktora.codec.records import construct, is_record, record_fields
+from taktora.codec.sets import SetOrder, may_hold_sets
 from taktora.errors import CodecError, PayloadOverflow
 
 __all__ = ["MsgPackCodec"]
@@ -31,12 +33,14 @@ _SCALARS: frozenset[type] = frozenset({int, float, bool, str, bytes, bytearray, 
 class MsgPackCodec:
     """Values as MessagePack. One instance may serve several threads."""
 
-    __slots__ = ("_decoders", "_encode_into", "_flatteners", "_scratches")
+    __slots__ = ("_decoders", "_encode_into", "_flatteners", "_scratches", "_sets")
 
     format_name = "msgpack"
 
     def __init__(self) -> None:
-        self._encode_into = msgspec.msgpack.Encoder().encode_into
+        encoder = msgspec.msgpack.Encoder()
+        self._encode_into = encoder.encode_into
+        self._sets = SetOrder(encoder.encode)
         self._flatteners: dict[type, _Converter | None] = dict.fromkeys(_SCALARS)
         self._decoders: dict[Any, tuple[Callable[[memoryview], Any], _Converter | None]] = {}
         self._scratches = [bytearray()]
@@ -80,13 +84,15 @@ class MsgPackCodec:
 
     def _flattener(self, kind: type) -> _Converter | None:
         if _native_array(kind):
-            return None
+            return self._sets.arranged if any(map(may_hold_sets, _annotations(kind))) else None
         if is_record(kind):
             return self._record_flattener(kind)
-        if issubclass(kind, list | tuple | set | frozenset):
+        if issubclass(kind, set | frozenset):
+            return lambda items: self._sets.in_order([self._flat(item) for item in items])
+        if issubclass(kind, list | tuple):
             return lambda items: [self._flat(item) for item in items]
         if issubclass(kind, dict):
-            return lambda items: {key: self._flat(item) for key, item in items.items()}
+            return lambda items: {self._sets.arranged(key): self._flat(item) for key, item in items.items()}
         return None
 
     def _record_flattener(self, record: type) -> _Converter:
@@ -95,9 +101,15 @@ class MsgPackCodec:
             return lambda _value: ()
         get = attrgetter(*(field.name for field in fields))
         many = get if len(fields) > 1 else lambda value: (get(value),)
-        if not any(_may_hold_records(field.annotation) for field in fields):
-            return many
-        return lambda value: [self._flat(item) for item in many(value)]
+        if any(map(_may_hold_records, _annotations(record))):
+            return lambda value: [self._flat(item) for item in many(value)]
+        if any(map(may_hold_sets, _annotations(record))):
+            return lambda value: [self._sets.arranged(item) for item in many(value)]
+        return many
+
+
+def _annotations(record: type) -> list[Any]:
+    return [field.annotation for field in record_fields(record)]
 
 
 def _native_array(kind: Any) -> bool:
