@@ -244,8 +244,14 @@ def _event(payload: bytes) -> str | None:
     return f"{SEVERITIES[payload[0]]} {payload[1:].decode()!r}"
 
 
+def _check(payload: bytes) -> str:
+    name, _, detail = payload[1:].decode().partition("\0")
+    return f"{'holds' if payload[0] else 'fails'}: {name!r}{f', {detail!r}' if detail else ''}"
+
+
 register_decoder("publish", _envelope)
 register_decoder("frame", _can_frame)
 register_decoder("run", _run)
 register_decoder("signal", _signal)
 register_decoder("event", _event)
+register_decoder("check", _check)

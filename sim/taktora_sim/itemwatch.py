@@ -71,7 +71,7 @@ class ItemFailures:
         """Record a failed check for each failure, unless the scenario said that it may happen."""
         for failure in self._untolerated():
             times = "once" if failure.count == 1 else f"{failure.count} times"
-            self._world.check(failure.rule, ok=False, detail=f"{failure.what}, {times}")
+            self._world.recorder.finding(failure.rule, ok=False, detail=f"{failure.what}, {times}")
         self.found.clear()
 
     def _untolerated(self) -> list[ItemFailure]:

@@ -135,7 +135,7 @@ def _run_guarded(scenario: Scenario, world: World, options: PlayOptions) -> _End
             world.raise_failure()  # an escape that the scenario has swallowed after its last step
     except AssertionError as failed:
         place, claim = _read_assert(failed)
-        world.recorder.check(str(failed) or claim, ok=False, detail=place)
+        world.recorder.finding(str(failed) or claim, ok=False, detail=place)
     except _Stopped as stopped:
         return _Ending(signal=stopped.number)
     except ConfigurationError:

@@ -93,13 +93,14 @@ class Samples:
 class RunRecorder:
     """The Recorder of a World: everything is kept with its virtual time, in order.
 
-    What a user chooses, the values of signals and the texts of events, goes to the trace too: whoever looks at them
-    looks at what the hash of the run covers. What the framework says in a notice, and the reason of a move of health,
-    stay out of it: they follow from what is recorded, and may quote an exception.
+    What a user chooses, the values of signals and the words of events and checks, goes to the trace too: whoever looks
+    at them looks at what the hash of the run covers. What the framework says in a notice or a finding, and the reason
+    of a move of health, stay out of it: they follow from what is recorded, and may quote an exception.
 
     Records: ``app/<app>/signal/<name>`` has one ``unit`` (UTF-8) for each time it was declared, then one ``signal`` (a
     little-endian float64) per value; ``app/<app>/event`` has one ``event`` (u8 severity, text in UTF-8) each. Without
-    an App they are called ``world/signal/<name>`` and ``world/event``.
+    an App they are called ``world/signal/<name>`` and ``world/event``. ``world/check`` has one ``check`` each (u8 1 for
+    one that holds, name and detail in UTF-8 with a zero byte between).
     """
 
     def __init__(self, world: World) -> None:
@@ -111,8 +112,8 @@ class RunRecorder:
         self.checks: list[Check] = []
         self.tolerates_item_errors = False
         """True: exceptions and exceeded budgets of items do not fail the run; for scenarios that provoke them."""
-        self._event_channels: dict[str, Recorder] = {}
-        """By name of the App."""
+        self._channels: dict[str, Recorder] = {}
+        """Of events and checks, by component path."""
 
     def signal(self, name: str, unit: str = "", app: str = "") -> Callable[[float], None]:
         """Return the function that records a new value of the signal ``name`` now; IntEnum values bring their names."""
@@ -134,11 +135,7 @@ class RunRecorder:
 
     def event(self, text: str, severity: Severity = "info", app: str = "") -> None:
         """Record that something worth reading happened now, in words that are the same in each run of a seed."""
-        channel = self._event_channels.get(app)
-        if channel is None:
-            channel = self._event_channels[app] = self._world.trace.channel(f"{_owner(app)}/event", "event")
-        # An exception given in place of a text is shown as its text everywhere else, too.
-        channel(_SEVERITY_BYTES[severity] + str(text).encode(errors="backslashreplace"))
+        self._trace(f"{_owner(app)}/event", "event", _SEVERITY_BYTES[severity] + _utf8(text))
         self.notice(text, severity)
 
     def notice(self, text: str, severity: Severity = "info") -> None:
@@ -147,6 +144,11 @@ class RunRecorder:
 
     def check(self, name: str, ok: bool, detail: str = "") -> bool:
         """Record whether the statement ``name`` holds now, and return it; one that does not fails the run."""
+        self._trace("world/check", "check", b"%c%b\0%b" % (bool(ok), _utf8(name), _utf8(detail)))
+        return self.finding(name, ok, detail)
+
+    def finding(self, name: str, ok: bool, detail: str = "") -> bool:
+        """Keep a check that the framework has made by itself; like the others, but not in the trace."""
         self.checks.append(Check(name, bool(ok), detail, self._world.now_ns()))
         return bool(ok)
 
@@ -162,6 +164,17 @@ class RunRecorder:
 
         note(monitor.current)
         monitor.add_listener(lambda event: note(event.target))
+
+    def _trace(self, path: str, kind: str, payload: bytes) -> None:
+        channel = self._channels.get(path)
+        if channel is None:
+            channel = self._channels[path] = self._world.trace.channel(path, kind)
+        channel(payload)
+
+
+def _utf8(text: str) -> bytes:
+    # An exception given in place of a text is shown as its text everywhere else, too.
+    return str(text).encode(errors="backslashreplace")
 
 
 def _owner(app: str) -> str:

@@ -182,7 +182,7 @@ def test_the_trace_file_holds_what_was_hashed(scenario: str) -> None:
     done = run(f"{scenario}:quiet", "--trace", "t.trace")
 
     assert done.exit_code == 0
-    assert [record.path for record in read_trace(Path("t.trace"))] == ["world", *["tank"] * 11]
+    assert [record.path for record in read_trace(Path("t.trace"))] == ["world", *["tank"] * 11, "world/check"]
 
 
 @pytest.mark.verifies("REQ_8014")

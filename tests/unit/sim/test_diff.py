@@ -121,7 +121,7 @@ def test_an_envelope_is_shown_with_sequence_and_content() -> None:
     assert words == "envelope 7 at 99 ns: '{\"level\":3}'"
 
 
-@given(st.sampled_from(["publish", "frame", "run", "signal", "event", "value"]), st.binary(max_size=90))
+@given(st.sampled_from(["publish", "frame", "run", "signal", "event", "check", "value"]), st.binary(max_size=90))
 @pytest.mark.verifies("REQ_8005")
 def test_no_payload_breaks_the_description(kind: str, payload: bytes) -> None:
     assert isinstance(describe_payload(TraceRecord(0, "x", kind, payload)), str)
@@ -149,6 +149,18 @@ def test_an_event_that_differs_is_shown_by_its_severity_and_text() -> None:
     text = render(Divergence(4, [], records[:1], records[1:]), "a", "b")
 
     assert "payload differs from byte 0 on, lengths 9 and 7 bytes: alarm 'too full' against info 'ok\\nnow'" in text
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        pytest.param(b"\x01it stops\x00after 3 ms", "holds: 'it stops', 'after 3 ms'", id="detail"),
+        pytest.param(b"\x00it stops\x00", "fails: 'it stops'", id="no-detail"),
+    ],
+)
+@pytest.mark.verifies("REQ_8005")
+def test_a_check_is_shown_in_words(payload: bytes, words: str) -> None:
+    assert describe_payload(TraceRecord(0, "world/check", "check", payload)) == words
 
 
 @pytest.mark.verifies("REQ_8005")

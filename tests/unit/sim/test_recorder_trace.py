@@ -1,4 +1,4 @@
-"""What a user looks at is in the trace: values of signals, words of events; what the framework quotes is not."""
+"""What a user looks at is in the trace: signals, events, checks; what the framework quotes is not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taktora import App, Context
+from taktora_sim.itemwatch import ItemFailures
 from taktora_sim.trace import TraceRecord, read_trace
 from taktora_sim.world import World
 
@@ -25,7 +26,6 @@ class Mode(IntEnum):
 def traced(path: Path, script: Callable[[World], None], seed: int = 1) -> list[TraceRecord]:
     """Return what a run left in its trace."""
     with World(seed, trace_file=path) as world:
-        world.recorder.tolerates_item_errors = True
         script(world)
     return list(read_trace(path))
 
@@ -102,6 +102,18 @@ def test_events_and_signals_of_a_scenario_are_recorded_as_the_world_s(tmp_path: 
     ]
 
 
+@pytest.mark.verifies("REQ_8002", "REQ_8004")
+def test_a_check_of_a_scenario_is_a_record_with_its_outcome_and_words(tmp_path: Path) -> None:
+    def script(world: World) -> None:
+        world.check("it stops", ok=True, detail="after 3 ms")
+        world.recorder.check("it starts", ok=False)
+
+    assert traced(tmp_path / "t", script)[-2:] == [
+        TraceRecord(0, "world/check", "check", b"\x01it stops\0after 3 ms"),
+        TraceRecord(0, "world/check", "check", b"\x00it starts\0"),
+    ]
+
+
 @pytest.mark.verifies("REQ_8002")
 def test_apps_of_one_world_have_components_of_their_own() -> None:
     with World() as world:
@@ -138,7 +150,10 @@ def test_what_an_exception_says_is_shown_and_reaches_no_trace(tmp_path: Path) ->
 
         def script(world: World) -> None:
             run(app, world)
+            world.recorder.tolerates_item_errors = False
+            world.part(ItemFailures).conclude()
             assert text in world.recorder.events[0].text
+            assert text in world.recorder.checks[0].detail
 
         return traced(tmp_path / text, script)
 
