@@ -14,6 +14,8 @@ from taktora_sim.can.restbus.bus import RestBus
 from taktora_sim.can.restbus.settings import restbus_from_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from taktora.can.backend import CanRequest
     from taktora.runtime import Runtime
     from taktora_sim.world import World
@@ -25,7 +27,8 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     """Return a node's interface on the simulated bus ``request.bus``, which is made at its first use.
 
     Raises:
-        ConfigurationError: the bench file names a real interface, or two requests differ about the bus.
+        ConfigurationError: the bench file names a real interface, two requests differ about the bus, or the rest-bus
+            sends as the node that asks.
     """
     world: World = runtime.context
     if request.interface is not None:
@@ -42,9 +45,10 @@ def make_interface(runtime: Runtime, request: CanRequest) -> CanInterface:
     )
     world.part(CanDatabases).add(request.bus, request.signals)
     if request.replay is not None:
-        can.replays[request.bus] = _replay(bus, request)
+        can.put_replay(bus, request, request.replay)
     if request.restbus is not None:
-        can.restbuses[request.bus] = _restbus(bus, request, request.restbus)
+        can.put_restbus(bus, request, request.restbus)
+    can.check_name(request)
     return bus.node(request.node).interface(request.bus[:15])
 
 
@@ -58,6 +62,8 @@ class SimulatedCan:
         self.restbuses: dict[str, RestBus] = {}
         self._acknowledge_said: dict[str, str] = {}
         """By bus, what the application that made it has said of it."""
+        self._wishes: dict[tuple[str, str], tuple[object, str]] = {}
+        """By bus and ``replay`` or ``restbus``, what it has: the value to compare, and who said so in words."""
         world.faults.hints.append(self._hint)
 
     @classmethod
@@ -111,6 +117,45 @@ class SimulatedCan:
         if said is not None and acknowledge != bus.acknowledge:
             msg = f"CAN bus {bus.name!r} has {said} and is to have {asked}"
             raise ConfigurationError(f"{msg}; a bus has one listener that acknowledges or none: say the same for both")
+
+    def put_replay(self, bus: SimulatedCanBus, request: CanRequest, log: Path) -> None:
+        """Replay the recording on the bus without what the application sends itself; one for all that ask for it."""
+        channel = "" if request.replay_channel is None else f", replay_channel = {request.replay_channel!r}"
+        asked = f"replay = {str(log)!r}{channel} for App {request.node!r} (by {request.place})"
+        if self._is_there(bus, "replay", (log.resolve(), request.replay_channel), asked):
+            self.replays[bus.name].exclude(request.sends)
+        else:
+            self.replays[bus.name] = _replay(bus, request)
+            self._wishes[bus.name, "replay"] = ((log.resolve(), request.replay_channel), asked)
+
+    def put_restbus(self, bus: SimulatedCanBus, request: CanRequest, settings: Mapping[str, Any]) -> None:
+        """Put the rest-bus on the bus without what the application sends itself; one for all that ask for it."""
+        dbc = request.dbc
+        asked = (
+            f"restbus = {dict(settings)} of {dbc and dbc.name} for App {request.node!r} (by {request.restbus_place})"
+        )
+        value = (dict(settings), dbc and dbc.resolve())
+        if self._is_there(bus, "restbus", value, asked):
+            self.restbuses[bus.name].leave_out(request.sends)
+        else:
+            self.restbuses[bus.name] = _restbus(bus, request, settings)
+            self._wishes[bus.name, "restbus"] = (value, asked)
+
+    def _is_there(self, bus: SimulatedCanBus, what: str, value: object, asked: str) -> bool:
+        """Return whether another application has put that on the bus; refuse what differs from it."""
+        known, said = self._wishes.get((bus.name, what), (None, ""))
+        if said and value != known:
+            msg = f"CAN bus {bus.name!r} has {said} and is to have {asked}"
+            raise ConfigurationError(f"{msg}; a bus has one {what}: say the same for both, or for one of them only")
+        return bool(said)
+
+    def check_name(self, request: CanRequest) -> None:
+        """Refuse an application that bears the name of a node as which the rest-bus sends already."""
+        restbus = self.restbuses.get(request.bus)
+        if restbus is not None and request.node in restbus.nodes:
+            said = self._wishes[request.bus, "restbus"][1]
+            msg = f"CAN bus {request.bus!r} has {said}, which sends as {request.node!r}, and App {request.node!r} is to"
+            raise ConfigurationError(f"{msg} be that node; write exclude = ['{request.node}'] into the rest-bus")
 
     def _hint(self, path: str) -> str:
         """Say what is missing for a fault at the recording of a bus that has none."""

@@ -76,6 +76,41 @@ def test_speed_start_and_channels_choose_what_is_replayed(tmp_path: Path) -> Non
 
 
 @pytest.mark.verifies("REQ_8205")
+def test_identifiers_excluded_later_are_left_out_from_then_on_and_the_rest_keeps_its_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.log", *(f"(7.0{n}0000) can0 10{n}#" for n in range(5)))
+    segment, log = bus(), Log()
+    socket(segment.node("b"), log)
+
+    replay = CanReplay(segment, path)
+    replay.exclude([0x100])
+    segment.world.run_for(5 * MS)
+    replay.exclude([(0x102, False), (0x103, True)])
+    segment.world.run_for(S)
+
+    assert log.ids == [0x101, 0x103, 0x104]
+    assert log.times[0] < MS
+    assert [time - log.times[0] for time in log.times] == [0, 20 * MS, 30 * MS]
+    assert replay.finished
+
+
+@pytest.mark.verifies("REQ_8205")
+def test_a_frame_that_waits_for_its_time_is_left_out_too_when_it_is_excluded(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.log", "(7.000000) can0 100#", "(7.010000) can0 101#", "(7.020000) can0 102#")
+    segment, log = bus(), Log()
+    socket(segment.node("b"), log)
+
+    replay = CanReplay(segment, path)
+    segment.world.run_for(5 * MS)
+    replay.exclude([0x101])
+    segment.world.run_for(S)
+    replay.exclude([0x102])
+
+    assert log.ids == [0x100, 0x102]
+    assert log.times[1] - log.times[0] == 20 * MS
+    assert replay.finished
+
+
+@pytest.mark.verifies("REQ_8205")
 def test_a_loop_begins_again_after_the_last_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "short.log", "(7.000000) can0 100#", "(7.005000) can0 101#")
     segment, log = bus(), Log()

@@ -200,3 +200,96 @@ def test_an_application_takes_the_bus_of_a_program_that_came_before_it_as_it_is(
         app.bind(world.runtime).close()
 
         assert bus_of(world, "front").acknowledge
+
+
+def _two_apps_on(
+    folder: Path, first: str, second: str, names: tuple[str, str] = ("fusion", "logger"), writes: str = ""
+) -> list[int]:
+    """Bind two applications, each with a bench file that says this of the bus; return the identifiers of 100 ms.
+
+    ``writes`` names a message that the second one sends, or could.
+    """
+    machine = _machine(folder, "{dbc: radar.dbc, data_bitrate: 2000000}")
+    for log, can_id in (("a.log", 0x101), ("b.log", 0x123)):
+        (folder / log).write_text(f"(1.000000) can0 {can_id:03X}#00\n(1.010000) can0 124#00\n", encoding="ascii")
+    seen: list[int] = []
+    with World(1) as world, ExitStack() as stack:
+        for name, words in zip(names, (first, second), strict=True):
+            app = App(name, machine)
+            app.can("front").reader("Speed")
+            if writes and name == names[1]:
+                app.can("front").writer(writes)
+            bench = folder / f"{name}.toml"
+            bench.write_text(f"[can.front]\nacknowledge = true\n{words}\n", encoding="utf-8")
+            bound = stack.enter_context(app.bind(world.runtime, bench=bench))
+            bound.start()
+        bus_of(world, "front").observe(lambda done: seen.append(done.frame.can_id))
+        world.run_for(100_000_000)
+    return seen
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8021", "REQ_8205")
+@pytest.mark.parametrize(
+    ("second", "log", "channel"),
+    [
+        ("replay = 'b.log'", "b.log", ""),
+        ("replay = 'a.log'\nreplay_channel = 'can0'", "a.log", ", replay_channel = 'can0'"),
+    ],
+)
+def test_another_recording_for_a_bus_is_refused_with_both_places(
+    tmp_path: Path, second: str, log: str, channel: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _two_apps_on(tmp_path, "replay = 'a.log'", second)
+
+    had, asked = str(tmp_path / "a.log"), str(tmp_path / log)
+    assert str(refused.value) == (
+        f"CAN bus 'front' has replay = {had!r} for App 'fusion' (by {tmp_path / 'fusion.toml'}: [can.front]) and is to "
+        f"have replay = {asked!r}{channel} for App 'logger' (by {tmp_path / 'logger.toml'}: [can.front]); a bus has "
+        "one replay: say the same for both, or for one of them only"
+    )
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8021", "REQ_8208")
+def test_another_restbus_is_refused_with_both_places(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _two_apps_on(tmp_path, "restbus = {}", "restbus = {exclude = ['Track']}")
+
+    places = [f"(by {tmp_path / name}.toml: [can.front.restbus])" for name in ("fusion", "logger")]
+    assert str(refused.value) == (
+        f"CAN bus 'front' has restbus = {{}} of radar.dbc for App 'fusion' {places[0]} and is to have "
+        f"restbus = {{'exclude': ['Track']}} of radar.dbc for App 'logger' {places[1]}; a bus has one restbus: say the "
+        "same for both, or for one of them only"
+    )
+
+
+@pytest.mark.verifies("REQ_8021", "REQ_8205")
+@pytest.mark.parametrize(("first", "second"), [("replay = 'a.log'", ""), ("", "replay = 'a.log'")])
+def test_a_recording_may_be_said_for_one_application_or_the_same_for_both(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    assert _two_apps_on(tmp_path, first, second) == [0x101, 0x124]
+    assert _two_apps_on(tmp_path, "replay = 'a.log'", "replay = './a.log'") == [0x101, 0x124]
+
+
+@pytest.mark.verifies("REQ_8021", "REQ_8205", "REQ_8208")
+def test_what_the_second_application_sends_is_left_out_of_what_both_have(tmp_path: Path) -> None:
+    assert _two_apps_on(tmp_path, "replay = 'a.log'", "replay = 'a.log'", writes="Speed") == [0x124]
+    assert set(_two_apps_on(tmp_path, "restbus = {}", "restbus = {}")) == {0x101, 0x400}
+    assert set(_two_apps_on(tmp_path, "restbus = {}", "restbus = {}", writes="Speed")) == {0x400}
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8208")
+def test_an_application_that_is_a_node_of_the_restbus_of_another_one_is_refused_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    names = ("fusion", "Radar")
+    with pytest.raises(ConfigurationError) as refused:
+        _two_apps_on(tmp_path, "restbus = {}", "", names)
+
+    place = f"{tmp_path / 'fusion.toml'}: [can.front.restbus]"
+    assert str(refused.value) == (
+        f"CAN bus 'front' has restbus = {{}} of radar.dbc for App 'fusion' (by {place}), which sends as 'Radar', and "
+        "App 'Radar' is to be that node; write exclude = ['Radar'] into the rest-bus"
+    )
+    assert _two_apps_on(tmp_path, "restbus = {exclude = ['Radar']}", "", names) == []

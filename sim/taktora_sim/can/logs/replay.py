@@ -13,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from taktora.can.interface import CanFrame
 from taktora.errors import BackPressure, ConfigurationError, LinkDown
 from taktora_sim.can.bus import SimulatedCanBus
 from taktora_sim.can.logs.logfile import CanLog, CanLogError, LogProblem, LogRecord
 from taktora_sim.can.timing import INTERMISSION_BITS, duration_ns, fd_duration_ns, fd_frame_bits, frame_bits
+
+if TYPE_CHECKING:
+    from taktora_sim.world import Timer
 
 __all__ = ["CanReplay"]
 
@@ -86,6 +89,8 @@ class CanReplay:
         self._loop = loop
         self._origin_ns = 0
         self._base_ns: int | None = None
+        self._next: LogRecord | None = None
+        self._timer: Timer | None = None
         self._frames_before_pass = 0
         self._told = 0
         self.log.on_problem = self._tell
@@ -113,6 +118,15 @@ class CanReplay:
     def finished(self) -> bool:
         """Whether every frame of the log has been handed to the bus (never with ``loop``)."""
         return self.passes > 0 and not self._loop
+
+    def exclude(self, ids: Collection[int | tuple[int, bool]]) -> None:
+        """Leave out frames with these identifiers, too, from now on; written as ``exclude_ids``."""
+        self._exclude |= frozenset(ids)
+        if self._timer is not None and self._next is not None and self._is_excluded(self._next.frame):
+            self._timer.cancel()
+            if not self.frames + self.lost:
+                self._base_ns = None
+            self._schedule()
 
     def close(self) -> None:
         """Send nothing more and close the log; idempotent. The end of the World does it too."""
@@ -157,13 +171,13 @@ class CanReplay:
         return frame.can_id in self._exclude or (frame.can_id, frame.extended) in self._exclude
 
     def _schedule(self) -> None:
-        record = next(self._records, None)
+        record = self._next = next(self._records, None)
         if record is None:
             self._end_pass()
             return
         self._start_at_ns = max(self._start_of(record), self._start_at_ns)
         due_ns = max(self._start_at_ns, self._bus.world.now_ns())
-        self._bus.world.call_at(due_ns, lambda: self._emit(record.frame))
+        self._timer = self._bus.world.call_at(due_ns, lambda: self._emit(record.frame))
 
     def _start_of(self, record: LogRecord) -> int:
         duration = self._duration_ns(record.frame)

@@ -247,6 +247,12 @@ class RestBus:
             )
         return self.message(message).signal(name)
 
+    def leave_out(self, ids: Collection[int | tuple[int, bool]]) -> None:
+        """Stop the messages with these identifiers, which somebody else sends; written as ``exclude_ids``."""
+        for message in self.messages.values():
+            if _is_among(message.message, ids):
+                message.stop()
+
     def close(self) -> None:
         """Send nothing more; idempotent."""
         for node in self.nodes.values():
