@@ -7,6 +7,7 @@ import pytest
 from taktora.clock import SystemClock
 from taktora.errors import BackPressure, PayloadOverflow, TransportError
 from taktora.testing.faulty_transport import Corrupt, Drop, Duplicate, FaultyTransport
+from taktora.testing.mock_reactor import ManualClock
 from taktora.transport import ServiceSettings, SliceChannelReader, SliceChannelWriter, Transport, event_service_name
 from tests.unit.transport.conftest import MakeTransport
 
@@ -154,3 +155,39 @@ def test_ends_close_twice_and_reopen(make_transport: MakeTransport) -> None:
     assert reader.sequence_gaps == 0
     reader.release()
     reader.close()
+
+
+@pytest.mark.verifies("REQ_0889")
+@pytest.mark.parametrize("crc", [False, True], ids=["plain", "crc"])
+def test_a_writer_that_restarts_at_the_same_instant_is_no_repeat(transport: Transport, crc: bool) -> None:
+    clock = ManualClock()
+    reader = SliceChannelReader(transport, SERVICE, 64, crc=crc)
+    received: list[bytes] = []
+
+    for message in (b"msg0", b"msg1", b"msg", b""):
+        writer = SliceChannelWriter(transport, SERVICE, 16, 64, clock, crc=crc)
+        writer.send(message)
+        received += messages(reader)
+        writer.close()
+
+    assert received == [b"msg0", b"msg1", b"msg", b""]
+    assert reader.sequence_gaps == 0
+
+
+@pytest.mark.verifies("REQ_0889")
+@pytest.mark.parametrize("crc", [False, True], ids=["plain", "crc"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_slice_that_comes_twice_is_handed_out_once(transport: Transport, index: int, crc: bool) -> None:
+    faulty = FaultyTransport(transport)
+    faulty.on_publish(SERVICE, index, Duplicate())
+    faults: list[str] = []
+    reader = SliceChannelReader(
+        transport, SERVICE, 64, crc=crc, on_integrity_fault=lambda kind, _detail: faults.append(kind)
+    )
+    writer = SliceChannelWriter(faulty, SERVICE, 16, 64, ManualClock(), crc=crc)
+
+    for message in (b"same", b"same"):
+        writer.send(message)
+
+    assert messages(reader) == [b"same", b"same"]
+    assert faults == ["repeat"]
