@@ -8,6 +8,8 @@ Rules that hold for every implementation:
 * Nothing blocks. A full subscriber buffer never stalls the publisher: the sample is not stored there and
   :class:`Delivery` tells so.
 * A port serves one thread at a time. Notifying from another thread is allowed (bridges do).
+* Between transports in shared memory, what a publisher sent is lost with its ``close`` to readers that did not look
+  while it was open. A publisher that has something to say stays open, or hears from its readers before it closes.
 * ``close`` is idempotent on everything; ports close before services, services before the transport.
 * The same name opened with another payload type or other settings is refused with ``ConfigurationError`` that
   prints both; an empty or illegal name likewise. Other failures raise ``TransportError`` with the cause chained.

@@ -152,7 +152,13 @@ class EnvelopeWriter:
         self._publisher.discard()
 
     def close(self) -> None:
-        """Close both ports; idempotent."""
+        """Close both ports; idempotent.
+
+        Through shared memory a reader in another transport (another process) connects when it next looks. If it has not
+        looked since this writer was opened, all that was sent is lost to it, and it sees no gap. So keep a writer open
+        for as long as its application runs; a program that sends and ends waits for an answer on another channel first,
+        or at least for longer than the reader's longest item takes. In one process nothing is lost.
+        """
         self._event.close()
         self._publisher.close()
 

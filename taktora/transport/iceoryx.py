@@ -7,7 +7,11 @@ Views point into shared memory. They are released with the sample; a slice of a 
 memory may be unmapped when the port closes.
 
 Ends connect when they next work: a reader in another transport gets the history with the publisher's next publish, and
-misses a publisher that came and went without one ``receive`` in between. Within one transport both happen at once.
+misses, with no gap to tell it, a publisher that came and went without one ``receive`` in between. iceoryx2 has no
+call by which a publisher could wait for that, and a wake-up at its opening would only come a moment before the one of
+its first publish. Within one transport both happen at once. Slices in a segment that may grow are lost if the publisher
+closed before the reader took the first of that segment; with ``initial_max_slice_len`` equal to ``max_payload_bytes``
+slices outlive it as other samples do. In the in-process transport nothing of this is lost.
 
 Leftovers of processes that were killed are reaped when a transport starts, when a port is refused for lack of room and
 when a reader seems full.
@@ -139,7 +143,11 @@ class IceoryxTransport:
 
         def build() -> Any:
             builder = self._publisher_builder(found).initial_max_slice_len(initial_max_slice_len)
-            return builder.allocation_strategy(self._iox.AllocationStrategy.PowerOfTwo).create()
+            # A segment that may grow is mapped by a reader with the first sample it takes, and is gone with its
+            # publisher; one that never will is mapped when the reader connects, and then outlives the publisher.
+            grows = initial_max_slice_len < max_payload_bytes
+            strategy = self._iox.AllocationStrategy
+            return builder.allocation_strategy(strategy.PowerOfTwo if grows else strategy.Static).create()
 
         def make(key: int, done: Callable[[], None]) -> IceoryxSlicePublisher:
             native = self._create_publisher(found, key, build)

@@ -3,6 +3,9 @@
 Transports that share an :class:`InProcessDomain` see each other's services, as processes of one host do. Without one,
 each transport is a world of its own. Ports may be used from several threads (one thread per port at a time); used from
 one thread, all behaviour is a function of the order of calls.
+
+In one thing it is kinder than shared memory: what was published waits for the readers that were open then, although its
+publisher has closed since and they never looked (:mod:`.iceoryx` says what is lost there).
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class SliceChannelWriter:
     Args:
         transport: Where the ports are opened.
         service: Full service name.
-        initial_max_slice_len: Bytes the segment's slots begin with; they grow by powers of two.
+        initial_max_slice_len: Bytes the segment's slots begin with; they grow by powers of two. Give
+            ``max_payload_bytes`` if messages are to outlive this writer: see :meth:`close`.
         max_payload_bytes: Ceiling of a message; growth ends here.
         clock: Source of the UNIX timestamp.
         settings: Quality of service.
@@ -77,7 +78,9 @@ class SliceChannelWriter:
         self._clock = clock
         self._extra_bytes = _TRAILER.size if crc else 0
         ceiling = max_payload_bytes + self._extra_bytes
-        self._publisher = transport.slice_publisher(service, initial_max_slice_len, ceiling, settings)
+        self._publisher = transport.slice_publisher(
+            service, initial_max_slice_len + self._extra_bytes, ceiling, settings
+        )
         try:
             self._event = transport.notifier(event_service_name(service))
         except BaseException:
@@ -117,7 +120,13 @@ class SliceChannelWriter:
             _TRAILER.pack_into(view, length, _checksum(view[:length], self.sequence_number, timestamp_ns))
 
     def close(self) -> None:
-        """Close both ports; idempotent."""
+        """Close both ports; idempotent.
+
+        Through shared memory a segment goes with its writer, unless a reader has mapped it, which it does with the
+        first message it takes from it: those in a new or grown segment are lost to it, and it sees no gap. With
+        ``initial_max_slice_len`` equal to ``max_payload_bytes`` there is one segment, mapped when the reader connects:
+        messages then stay as those of a channel do (``EnvelopeWriter.close``). In one process nothing is lost.
+        """
         self._event.close()
         self._publisher.close()
 

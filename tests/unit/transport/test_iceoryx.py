@@ -22,6 +22,8 @@ from taktora.transport import (
     RawChannelReader,
     RawChannelWriter,
     ServiceSettings,
+    SliceChannelReader,
+    SliceChannelWriter,
     envelope_type,
 )
 from tests.patience import PATIENCE_S
@@ -277,6 +279,29 @@ def test_history_reaches_another_transport_with_the_next_publish() -> None:
         seen = [bytes(view)[0] for view in iter(subscriber.receive, None)]
 
         assert seen == [2, 3]
+
+
+@pytest.mark.verifies("REQ_0202")
+@pytest.mark.parametrize("looked", [False, True], ids=["reader slept", "reader looked"])
+def test_a_reader_in_another_transport_must_look_once_while_a_writer_is_open(looked: bool) -> None:
+    with IceoryxTransport("reading", isolated=True) as reading, IceoryxTransport(config=reading.config) as writing:
+        envelopes = RawChannelReader(reading, "brief.out", 64)
+        slices = SliceChannelReader(reading, "slices.out", 64)
+        for number in (b"first", b"second"):
+            writer = RawChannelWriter(writing, "brief.out", 64, SystemClock())
+            sender = SliceChannelWriter(writing, "slices.out", 64, 64, SystemClock())
+            if looked:
+                assert (envelopes.try_recv(), slices.try_recv()) == (None, None)
+            writer.send_raw_bytes(number)
+            sender.send(number)
+            writer.close()
+            sender.close()
+            if looked:
+                assert [bytes(payload) for _, payload in iter(envelopes.try_recv, None)] == [number]
+                assert [bytes(message.payload) for message in iter(slices.try_recv, None)] == [number]
+
+        assert (envelopes.try_recv(), slices.try_recv()) == (None, None)
+        assert (envelopes.sequence_gaps, slices.sequence_gaps) == (0, 0)
 
 
 @pytest.mark.verifies("REQ_0205")

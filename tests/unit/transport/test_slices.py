@@ -191,3 +191,17 @@ def test_a_slice_that_comes_twice_is_handed_out_once(transport: Transport, index
 
     assert messages(reader) == [b"same", b"same"]
     assert faults == ["repeat"]
+
+
+@pytest.mark.verifies("REQ_0887")
+@pytest.mark.parametrize("crc", [False, True], ids=["plain", "crc"])
+def test_messages_of_a_writer_whose_segment_cannot_grow_outlive_it(transport: Transport, crc: bool) -> None:
+    reader = SliceChannelReader(transport, SERVICE, 64, crc=crc)
+
+    for count in range(3):
+        writer = SliceChannelWriter(transport, SERVICE, 64, 64, SystemClock(), crc=crc)
+        writer.send(b"short" * count)
+        writer.send(b"x" * 64)
+        writer.close()
+
+    assert messages(reader) == [b"", b"x" * 64, b"short", b"x" * 64, b"shortshort", b"x" * 64]
