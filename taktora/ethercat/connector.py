@@ -339,6 +339,7 @@ class EthercatConnector(ConnectorBase[EthercatRouting, C_co]):
         )
 
 
+# req: REQ_0240
 class RemoteEthercatConnector(EthercatConnector[C_co]):
     """The application's half of a connector whose gateway is another process: it opens its own ends only.
 

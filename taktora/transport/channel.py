@@ -205,6 +205,7 @@ class SequenceCheck:
             self.sink("repeat", f"envelope {number} came again")
 
 
+# req: REQ_0240
 class EnvelopeReader:
     """Owns the subscriber of one service; hands out checked envelopes only.
 
