@@ -131,7 +131,10 @@ class Channel(Generic[T]):
 
 # req: REQ_0011
 class Publisher(Generic[T]):
-    """Sends structures; three ways, one outcome. For one thread at a time."""
+    """Sends structures; three ways, one outcome. For one thread at a time.
+
+    The structure that a ``fill`` is handed is valid within it only: afterwards its bytes are the readers'.
+    """
 
     def __init__(self, payload: type[T], port: PublisherPort, notifier: NotifierPort) -> None:
         self._payload = payload
