@@ -259,4 +259,5 @@ class _Commit(ExecutableItem):
             if not place:
                 raise
             raise CodecError(error.format_name, f"{error.cause}; set by {place}", error.field) from error.__cause__
-        self._commit()
+        commit = self._commit
+        commit()

@@ -154,8 +154,9 @@ class Device(Generic[I, O]):
         Raises:
             CodecError: a field is out of the range of its entry; names device, field and range.
         """
-        if self._encode_into is not None and self._outputs is not None:
-            self._encode_into(self._outputs, (self._port or self.port).outputs, self._outputs_at)
+        encode_into, outputs = self._encode_into, self._outputs
+        if encode_into is not None and outputs is not None:
+            encode_into(outputs, (self._port or self.port).outputs, self._outputs_at)
 
     def detach(self) -> None:
         """Take the image away; called when the binding is closed."""
@@ -174,7 +175,8 @@ class Device(Generic[I, O]):
         """
         record = (self._port or self.port).record
         if self._record is not record:
-            self._inputs = self._decode(record or self._zeros, self._inputs_at)
+            decode = self._decode
+            self._inputs = decode(record or self._zeros, self._inputs_at)
             self._record = record
         return self._inputs
 

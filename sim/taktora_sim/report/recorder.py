@@ -117,21 +117,33 @@ class RunRecorder:
 
     def signal(self, name: str, unit: str = "", app: str = "") -> Callable[[float], None]:
         """Return the function that records a new value of the signal ``name`` now; IntEnum values bring their names."""
-        samples = self.signals.setdefault(name, Samples(name, unit))
-        now_ns = self._world.now_ns
+        draw = self.plot(name, unit)
         path = f"{_owner(app)}/signal/{name}"
         trace = self._world.trace.channel(path, "signal")
         self._world.trace.channel(path, "unit")(unit.encode())  # the order of declaration is the order of the plots
 
         def record(value: float) -> None:
-            if isinstance(value, IntEnum) and int(value) not in samples.labels:
-                samples.labels |= {int(member): member.name for member in type(value)}
-            number = float(value)
-            samples.add(now_ns(), number)
+            number = draw(value)
             # Processors differ in the sign of the NaN that inf - inf yields.
             trace(_pack_value(number if number == number else math.nan))
 
         return record
+
+    def plot(self, name: str, unit: str = "") -> Callable[[float], float]:
+        """Return the same for what the trace has already, as the process data of a bus: it is drawn, and stays out."""
+        samples = self.signals.setdefault(name, Samples(name, unit))
+        now_ns = self._world.now_ns
+
+        def draw(value: float) -> float:
+            number = value
+            if type(value) is not float:  # which it nearly always is
+                if isinstance(value, IntEnum) and int(value) not in samples.labels:
+                    samples.labels |= {int(member): member.name for member in type(value)}
+                number = float(value)
+            samples.add(now_ns(), number)
+            return number
+
+        return draw
 
     def event(self, text: str, severity: Severity = "info", app: str = "") -> None:
         """Record that something worth reading happened now, in words that are the same in each run of a seed."""

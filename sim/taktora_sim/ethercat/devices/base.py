@@ -71,7 +71,7 @@ class SimulatedDevice(NullApplication):
         self._told: Sequence[Slot] | None = None
         self._told_entries: list[NamedEntry] = []  # that are in these slots
         self._listeners: list[tuple[str | None, OutputListener]] = []
-        self._signals: dict[str, Callable[[float], None]] = {}
+        self._signals: dict[str, Callable[[float], object]] = {}
         self._is_attached = False
         self._draws = flag(spec, "signals", True)
         self._acts = type(self).outputs_changed is not SimulatedDevice.outputs_changed
@@ -270,8 +270,8 @@ class SimulatedDevice(NullApplication):
         if self._draws and self._is_attached:
             record = self._signals.get(entry.name)
             if record is None:
-                signal = self.esc.world.recorder.signal
-                record = self._signals[entry.name] = signal(f"{self.label}.{entry.name}", entry.spec.unit)
+                plot = self.esc.world.recorder.plot
+                record = self._signals[entry.name] = plot(f"{self.label}.{entry.name}", entry.spec.unit)
             record(float(value))
 
     def _force(self, given: Parameters) -> None:
