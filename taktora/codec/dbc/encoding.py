@@ -7,7 +7,7 @@ which does it or says what is wrong. Their loops go over bare tuples: those are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
+from operator import attrgetter, index
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ import msgspec
 
 from taktora.codec.dbc.classes import Fields
 from taktora.codec.dbc.layout import ByteOrder, Layout, Slot
-from taktora.codec.dbc.model import EXACT_END
+from taktora.codec.dbc.model import EXACT_BITS, EXACT_END
 
 __all__ = ["Encoder", "compile_encoder"]
 
@@ -65,7 +65,9 @@ def _is_exact(slot: Slot) -> bool:
     signal = slot.signal
     if not slot.is_scaled:
         return True
-    return not signal.is_float and max(map(abs, signal.limits)) + abs(signal.offset) < EXACT_END
+    if signal.is_float or max(map(abs, signal.limits)) + abs(signal.offset) >= EXACT_END:
+        return False
+    return slot.part is None or signal.bits < EXACT_BITS  # else the largest float may be past the last step
 
 
 def _steps(layout: Layout) -> _Steps:
@@ -188,12 +190,12 @@ def _encoder(
                     values[place] = pack_one(values[place])
             if in_parts:
                 for place, mask, shift in first_parts:
-                    values[place] = (values[place] & mask) << shift
+                    values[place] = (index(values[place]) & mask) << shift  # a NumPy integer would lose bits
                 for place, into, table in more_looked_up:
                     values[into] |= table[values[place]]
                     values[place] = b""
                 for place, into, mask, shift in more_parts:
-                    values[into] |= (values[place] & mask) << shift
+                    values[into] |= (index(values[place]) & mask) << shift
                     values[place] = b""
                 for place, size, order in wide:
                     values[place] = values[place].to_bytes(size, order)

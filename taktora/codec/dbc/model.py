@@ -17,6 +17,7 @@ from taktora.errors import ConfigurationError
 
 __all__ = [
     "CLASSICAL_MAX_BYTES",
+    "EXACT_BITS",
     "EXACT_END",
     "FD_STEPS_BYTES",
     "FLOATS",
@@ -29,7 +30,8 @@ __all__ = [
 CLASSICAL_MAX_BYTES: Final = 8
 FD_STEPS_BYTES: Final = (8, 12, 16, 20, 24, 32, 48, 64)
 """From 8 bytes on a frame of CAN FD has one of these lengths; a message between two is padded to the next."""
-EXACT_END: Final = 1 << 53
+EXACT_BITS: Final = 53
+EXACT_END: Final = 1 << EXACT_BITS
 """Whole numbers below it are exact as floats."""
 FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 

@@ -302,6 +302,56 @@ def test_the_largest_float_of_64_bits_is_the_last_step_though_it_is_past_it(
     assert _outcome(ways.codec.encode_into, ways.cls(value)) == payload
 
 
+@pytest.mark.verifies("REQ_0210")
+def test_a_float_past_the_last_step_does_not_wrap_where_steps_are_beyond_the_exact_floats() -> None:
+    ways = _ways('VERSION ""\nBU_: A B\nBO_ 256 Any: 8 A\n SG_ S : 0|63@1+ (1E-009,0) [0|0] "" B\n')
+
+    assert _outcome(ways.codec.encode_into, ways.cls((2**63 - 1) * 1e-9)) == b"\xff" * 7 + b"\x7f"
+
+
+class _Octet:
+    """An integer of 8 bits as array libraries have them: no ``int``, and what it is shifted by is lost."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __index__(self) -> int:
+        return self._number
+
+    def __le__(self, other: int) -> bool:
+        return self._number <= other
+
+    def __ge__(self, other: int) -> bool:
+        return self._number >= other
+
+    def __and__(self, other: int) -> _Octet:
+        return _Octet(self._number & other & 0xFF)
+
+    def __lshift__(self, bits: int) -> _Octet:
+        return _Octet(self._number << bits & 0xFF)
+
+    def __or__(self, other: _Octet) -> _Octet:
+        return _Octet(self._number | other._number)
+
+    def __sub__(self, other: int) -> int:
+        return self._number - other
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize("order", ["@1+", "@0+"])
+def test_an_integer_of_few_bits_that_is_no_int_loses_none_where_signals_share_bytes(order: str) -> None:
+    starts = (0, 6) if order == "@1+" else (7, 1)
+    signals = "".join(
+        f' SG_ S{n} : {at}|{bits}{order} (1,0) [0|0] "" B\n'
+        for n, (at, bits) in enumerate(zip(starts, (6, 8), strict=True))
+    )
+    ways = _ways(f'VERSION ""\nBU_: A B\nBO_ 256 Any: 2 A\n{signals}')
+
+    found = _outcome(ways.codec.encode_into, ways.cls(_Octet(5), _Octet(0xA5)))
+
+    assert found == _outcome(ways.codec.encode_into, ways.cls(5, 0xA5))
+
+
 class _Mode(IntEnum):
     OFF = 0
     ON = 1
