@@ -16,7 +16,7 @@ import msgspec
 
 from taktora.codec.dbc.classes import Fields
 from taktora.codec.dbc.layout import ByteOrder, Layout, Slot
-from taktora.codec.dbc.model import EXACT_BITS, EXACT_END
+from taktora.codec.dbc.model import EXACT_END
 
 __all__ = ["Encoder", "compile_encoder"]
 
@@ -67,7 +67,10 @@ def _is_exact(slot: Slot) -> bool:
         return True
     if signal.is_float or max(map(abs, signal.limits)) + abs(signal.offset) >= EXACT_END:
         return False
-    return slot.part is None or signal.bits < EXACT_BITS  # else the largest float may be past the last step
+    # Of a signal that shares bytes the mask would hide that the quotient of the largest float is past the last step.
+    return slot.part is None or all(
+        round((limit - signal.offset) / signal.factor) == signal.steps(limit) for limit in signal.limits
+    )
 
 
 def _steps(layout: Layout) -> _Steps:

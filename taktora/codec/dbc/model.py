@@ -17,7 +17,6 @@ from taktora.errors import ConfigurationError
 
 __all__ = [
     "CLASSICAL_MAX_BYTES",
-    "EXACT_BITS",
     "EXACT_END",
     "FD_STEPS_BYTES",
     "FLOATS",
@@ -30,9 +29,10 @@ __all__ = [
 CLASSICAL_MAX_BYTES: Final = 8
 FD_STEPS_BYTES: Final = (8, 12, 16, 20, 24, 32, 48, 64)
 """From 8 bytes on a frame of CAN FD has one of these lengths; a message between two is padded to the next."""
-EXACT_BITS: Final = 53
-EXACT_END: Final = 1 << EXACT_BITS
+EXACT_END: Final = 1 << 53
 """Whole numbers below it are exact as floats."""
+_SURE_END: Final = 1 << 50
+"""Below it a quotient of floats is nearer to its step than to the next one, whatever the factor."""
 FLOATS: Final = {16: ("<e", "<H"), 32: ("<f", "<I"), 64: ("<d", "<Q")}
 
 
@@ -120,7 +120,7 @@ class DbcSignal(NamedTuple):
         if isinstance(shifted, int) and shifted % self.factor == 0:
             return int(shifted // self.factor)  # exact beyond the 53 bits of a float
         steps = round(shifted / self.factor)
-        if -EXACT_END < steps < EXACT_END:
+        if -_SURE_END < steps < _SURE_END:
             return steps
         first = self._first_step
         return min(max(steps, first), first + (1 << self.bits) - 1)  # a float this large may be past the last step

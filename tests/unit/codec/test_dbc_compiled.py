@@ -303,10 +303,15 @@ def test_the_largest_float_of_64_bits_is_the_last_step_though_it_is_past_it(
 
 
 @pytest.mark.verifies("REQ_0210")
-def test_a_float_past_the_last_step_does_not_wrap_where_steps_are_beyond_the_exact_floats() -> None:
-    ways = _ways('VERSION ""\nBU_: A B\nBO_ 256 Any: 8 A\n SG_ S : 0|63@1+ (1E-009,0) [0|0] "" B\n')
+@pytest.mark.parametrize(("bits", "factor"), [(63, "1E-009"), (52, "8.5E-008")])
+def test_the_largest_float_is_the_last_step_where_its_quotient_is_past_that_and_bytes_are_shared(
+    bits: int, factor: str
+) -> None:
+    ways = _ways(f'VERSION ""\nBU_: A B\nBO_ 256 Any: 8 A\n SG_ S : 0|{bits}@1+ ({factor},0) [0|0] "" B\n')
+    value = ways.cls(ways.message.signals[0].limits[1])
 
-    assert _outcome(ways.codec.encode_into, ways.cls((2**63 - 1) * 1e-9)) == b"\xff" * 7 + b"\x7f"
+    assert _outcome(ways.codec.encode_into, value) == ((1 << bits) - 1).to_bytes(8, "little")
+    assert _outcome(ways.exact.encode, value) == ((1 << bits) - 1).to_bytes(8, "little")
 
 
 class _Octet:
