@@ -225,8 +225,8 @@ def decode(image, byte_offset=0):
                 plain dataclass (nothing is written then), or the image is too short.
         """
         if value is not self._known:
-            self._known = value
             self._attributes_of_known = value.__dict__ if self._attributes else {}
+            self._known = value  # only now: a value that has none is refused each time
         if len(self._attributes_of_known) > self._attributes:
             self._check_attributes(value)
         if len(image) < byte_offset + self.image_bytes:

@@ -108,6 +108,16 @@ def test_a_typo_in_the_name_of_a_field_is_refused(name: str, way_out: str) -> No
     assert buffer == b"\0\0"
 
 
+@pytest.mark.verifies("REQ_8510")
+def test_a_value_of_a_foreign_class_without_attributes_of_its_own_is_refused_each_time() -> None:
+    image = TypedImage(Two, *_entries(_entry("first", "u8"), _entry("last", "u8")))
+    foreign: Any = TwoTuple(first=1, last=2)
+
+    for _cycle in range(2):
+        with pytest.raises(AttributeError, match="__dict__"):
+            image.encode(foreign)
+
+
 @dataclass
 class Rich(Two):
     """A class that makes attributes of its own."""
