@@ -259,7 +259,7 @@ class App:
 
         Args:
             source: A reader, a channel, or ``axis.emergencies`` of an EtherCAT device.
-            executor: Executor it runs on.
+            executor: Executor it runs on; all items on one source are on one.
         """
         self._check_source(source)
         return lambda item: self._declare(item, "message", executor, source)
@@ -351,6 +351,8 @@ class App:
             raise ConfigurationError(msg)
         if bus is not None:
             self._check_executor(bus, task_id, executor)
+        if source is not None and reason == "message":
+            self._check_takers(source, task_id, executor)
         declared = Declaration(item, task_id, reason, executor, source, period_ns, budget_ns, bus, watched)
         self.declarations.append(declared)
         return item
@@ -402,6 +404,17 @@ class App:
                     f"{known.executor!r} are on the cycle of {bus!r}"
                 )
                 raise ConfigurationError(f"{msg}, whose items run as one chain; put them on one executor")
+
+    # req: REQ_8510
+    def _check_takers(self, source: Reader[Any] | Emergencies, task_id: str, executor: str) -> None:
+        """What arrives wakes one executor: an item on another one would never run."""
+        for known in self.declarations:
+            if known.reason == "message" and known.source is source and known.executor != executor:
+                msg = (
+                    f"App {self.name!r}: item {task_id!r} on executor {executor!r} and item {known.task_id!r} on "
+                    f"{known.executor!r} are both on {source.name!r}"
+                )
+                raise ConfigurationError(f"{msg}, which wakes one executor only; put them on one executor")
 
 
 def _path(given: str | T) -> Path | T:

@@ -129,3 +129,27 @@ def test_emergencies_have_no_age_to_lose(call: str) -> None:
 
     with pytest.raises(ConfigurationError, match=r"on_lost and on_found need a reader with max_age_ms"):
         getattr(app, call)(_device(app).emergencies)(print)
+
+
+@pytest.mark.verifies("REQ_8510", "REQ_8021")
+def test_what_arrives_wakes_one_executor_so_items_on_two_are_refused() -> None:
+    app = App("pick")
+    numbers, words = app.channel("numbers", int), app.channel("words", str)
+
+    def count(_: Context) -> None: ...
+    def show(_: Context) -> None: ...
+    def keep(_: Context) -> None: ...
+
+    app.on(numbers, executor="fast")(count)
+    app.on(numbers, executor="fast")(keep)
+    app.on(words)(show)
+
+    def late(_: Context) -> None: ...
+
+    with pytest.raises(ConfigurationError) as refused:
+        app.on(numbers)(late)
+
+    assert str(refused.value) == (
+        "App 'pick': item 'late' on executor 'main' and item 'count' on 'fast' are both on 'pick.numbers', which wakes "
+        "one executor only; put them on one executor"
+    )
