@@ -158,10 +158,8 @@ class OutboundBridge(_Bridge[T]):
 
     def peek(self) -> T | None:
         """Return the oldest message and leave it inside; None when there is none."""
-        try:
-            return self._items[0]  # one atomic step; nobody but the caller takes the head away
-        except IndexError:
-            return None
+        items = self._items
+        return items[0] if items else None  # nobody but the caller takes the head away
 
     def _made_room(self) -> None:
         if self._gate is not None and self._gate.back_pressured:

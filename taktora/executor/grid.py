@@ -86,12 +86,14 @@ class GridTimer:
 
     def collect(self, now_ns: int, positions: list[int]) -> None:
         """Append the due positions; their ``skipped`` and ``late_by_ns`` entries hold until the next call."""
-        slots, advance = self._next, self._advance
+        slots, next_ns = self._next, None
         for position, slot_ns in enumerate(slots):
             if now_ns >= slot_ns:
                 positions.append(position)
-                slots[position] = advance(position, slot_ns, now_ns)
-        self.next_ns = min(slots, default=None)
+                slots[position] = slot_ns = self._advance(position, slot_ns, now_ns)
+            if next_ns is None or slot_ns < next_ns:
+                next_ns = slot_ns
+        self.next_ns = next_ns
 
     # req: REQ_0840
     def _advance(self, position: int, slot_ns: int, now_ns: int) -> int:

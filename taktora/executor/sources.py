@@ -35,13 +35,15 @@ class ArmedDeadline:
 class _Source:
     """One attached thing; ``take`` empties it and tells how often it fired."""
 
-    __slots__ = ("cycle", "deadlines", "listener", "take", "tasks")
+    __slots__ = ("cycle", "deadlines", "listener", "lone", "take", "tasks")
 
     def __init__(self, take: Callable[[], int], listener: ListenerPort | None, cycle: CycleSource | None) -> None:
         self.take = take
         self.listener = listener
         self.cycle = cycle
         self.tasks: list[Task] = []
+        self.lone: Task | None = None
+        """The only task, where there is one; set before the run."""
         self.deadlines: list[ArmedDeadline] = []
 
 
@@ -81,6 +83,8 @@ class Sources:
                         self._of_cycle(source).tasks.append(task)
                     case DescriptorTrigger(fd):
                         self._descriptor(fd, task)
+        for known in self._sources:
+            known.lone = known.tasks[0] if len(known.tasks) == 1 else None
         self.timed = bool(self.deadlines or self._alarms)
         """Whether any task waits for a deadline or an alarm."""
 
@@ -133,11 +137,14 @@ class Sources:
             if source.deadlines:
                 for deadline in source.deadlines:
                     deadline.due_ns = now_ns + deadline.duration_ns
-            for task in source.tasks:
-                context = task.context
-                context.event_fired = True
-                if task.pending:
-                    continue
+            task = source.lone
+            if task is None:
+                for each in source.tasks:
+                    self._add(each, count, ready)
+                continue
+            context = task.context  # _add, in place: nearly every source runs one task
+            context.event_fired = True
+            if not task.pending:
                 task.pending = True
                 task.skipped = count - 1
                 context.deadline_missed = False
@@ -177,11 +184,22 @@ class Sources:
                 ready.append(task)
             task.context.event_fired = True
 
+    @staticmethod
+    def _add(task: Task, count: int, ready: list[Task]) -> None:
+        """Have ``task`` run in this wake for a source that fired ``count`` times."""
+        task.context.event_fired = True
+        if not task.pending:
+            task.pending = True
+            task.skipped = count - 1
+            task.context.deadline_missed = False
+            ready.append(task)
+
     def earlier(self, due_ns: int | None) -> int | None:
         """Return ``due_ns``, or the earliest deadline or alarm if that is earlier; None is never."""
-        for deadline in self.deadlines:
-            if due_ns is None or deadline.due_ns < due_ns:
-                due_ns = deadline.due_ns
+        if self.deadlines:
+            for deadline in self.deadlines:
+                if due_ns is None or deadline.due_ns < due_ns:
+                    due_ns = deadline.due_ns
         for alarm, _task in self._alarms:
             rings_ns = alarm.due_ns
             if rings_ns is not None and (due_ns is None or rings_ns < due_ns):

@@ -282,7 +282,8 @@ class SimulatedCanBus:
     def request(self, now_ns: int) -> None:
         """Have the next start of frame decided, now or when the bus is free; called while the bus is quiet."""
         self.is_quiet = False
-        self._start_ns = start_ns = max(now_ns, self.free_at_ns)
+        free_at_ns = self.free_at_ns
+        self._start_ns = start_ns = max(free_at_ns, now_ns)
         post_at = self._post_at
         post_at(start_ns, self._arbitrate_call, _AFTER_ALL)
 
