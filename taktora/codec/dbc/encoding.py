@@ -181,7 +181,7 @@ def _encoder(
                         raise ValueError
             if moved:
                 for place, offset in moved:
-                    values[place] -= offset
+                    values[place] = index(values[place]) - offset  # a NumPy integer would wrap
             if scaled:
                 for place, low, high, offset, factor in scaled:
                     physical = values[place]
@@ -193,7 +193,7 @@ def _encoder(
                     values[place] = pack_one(values[place])
             if in_parts:
                 for place, mask, shift in first_parts:
-                    values[place] = (index(values[place]) & mask) << shift  # a NumPy integer would lose bits
+                    values[place] = (index(values[place]) & mask) << shift  # likewise
                 for place, into, table in more_looked_up:
                     values[into] |= table[values[place]]
                     values[place] = b""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -114,12 +115,14 @@ class DbcSignal(NamedTuple):
             raise ValueError(f"signal {self.name}: {number} does not fit a float of {self.bits} bits") from error
         return pattern
 
-    def steps(self, value: float) -> int:
-        """Return how many steps ``value`` is from the offset, signed; it must be within the limits."""
+    def steps(self, value: Any) -> int:
+        """Return how many steps ``value``, a number, is from the offset, signed; it must be within the limits."""
+        if not isinstance(value, int | float) and hasattr(value, "__index__"):
+            value = index(value)  # a NumPy integer wraps
         shifted = value - self.offset
         if isinstance(shifted, int) and shifted % self.factor == 0:
             return int(shifted // self.factor)  # exact beyond the 53 bits of a float
-        steps = round(shifted / self.factor)
+        steps: int = round(shifted / self.factor)
         if -_SURE_END < steps < _SURE_END:
             return steps
         first = self._first_step

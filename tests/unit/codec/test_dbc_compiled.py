@@ -338,8 +338,8 @@ class _Octet:
     def __or__(self, other: _Octet) -> _Octet:
         return _Octet(self._number | other._number)
 
-    def __sub__(self, other: int) -> int:
-        return self._number - other
+    def __sub__(self, other: int) -> _Octet:
+        return _Octet(self._number - other & 0xFF)
 
 
 @pytest.mark.verifies("REQ_0210")
@@ -355,6 +355,15 @@ def test_an_integer_of_few_bits_that_is_no_int_loses_none_where_signals_share_by
     found = _outcome(ways.codec.encode_into, ways.cls(_Octet(5), _Octet(0xA5)))
 
     assert found == _outcome(ways.codec.encode_into, ways.cls(5, 0xA5))
+
+
+@pytest.mark.verifies("REQ_0210")
+@pytest.mark.parametrize("bits", [16, 24])
+def test_an_integer_of_few_bits_that_is_no_int_loses_none_to_an_offset(bits: int) -> None:
+    ways = _ways(f'VERSION ""\nBU_: A B\nBO_ 256 Any: 3 A\n SG_ S : 0|{bits}@1+ (1,-300) [0|0] "" B\n')
+
+    for encode in (ways.codec.encode_into, ways.exact.encode):
+        assert _outcome(encode, ways.cls(_Octet(250))) == (550).to_bytes(3, "little")
 
 
 class _Mode(IntEnum):
