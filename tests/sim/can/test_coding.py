@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from taktora.can import CanFrame
@@ -46,3 +48,15 @@ def test_an_identifier_that_its_format_has_not_is_refused_each_time() -> None:
             coded(CanFrame(0x800, b""))
         with pytest.raises(ValueError, match="outside"):
             coded(CanFrame(0x8000_0100, b"", extended=True))
+
+
+def test_a_long_run_of_frames_that_all_differ_keeps_some_megabytes_and_no_more() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            coded(CanFrame(number % 400, number.to_bytes(8, "little"), extended=number % 2 > 0))
+        _kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 12_000_000
