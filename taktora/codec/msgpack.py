@@ -144,7 +144,7 @@ def _wire_type(annotation: Any, outer: tuple[Any, ...]) -> tuple[Any, _Converter
         return _wire_union(parts, outer)
     if origin is None or not any(_may_hold_records(part) for part in parts if part is not Ellipsis):
         return annotation, None
-    return _wire_container(origin, parts, outer)
+    return _wire_container(annotation, outer)
 
 
 def _wire_record(record: Any, outer: tuple[Any, ...]) -> tuple[Any, _Converter | None]:
@@ -180,12 +180,15 @@ def _wire_union(parts: Sequence[Any], outer: tuple[Any, ...]) -> tuple[Any, _Con
     return union, lambda value: None if value is None else convert(value)
 
 
-def _wire_container(origin: Any, parts: Sequence[Any], outer: tuple[Any, ...]) -> tuple[Any, _Converter | None]:
+def _wire_container(annotation: Any, outer: tuple[Any, ...]) -> tuple[Any, _Converter | None]:
+    origin: Any = get_origin(annotation)
+    parts = get_args(annotation)
     if origin is tuple and Ellipsis not in parts:
         wires, converters = _wire_parts(parts, outer)
         return tuple[tuple(wires)], lambda values: tuple(_convert_each(converters, values))  # type: ignore[misc]
     wire, convert = _wire_type(parts[-1] if parts[-1] is not Ellipsis else parts[0], outer)
-    assert convert is not None
+    if convert is None:  # its items are records that msgspec reads itself
+        return annotation, None
     if issubclass(origin, dict):
         return dict[parts[0], wire], lambda items: {key: convert(item) for key, item in items.items()}  # type: ignore[valid-type]
     kind = origin if origin in (list, tuple, set, frozenset) else list

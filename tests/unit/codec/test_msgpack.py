@@ -175,3 +175,33 @@ def test_any_bytes_decode_or_raise_codec_error(payload: bytes) -> None:
             assert isinstance(CODEC.decode(kind, memoryview(payload)), kind)
         except CodecError:
             continue
+
+
+class _Gear(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    teeth: int
+
+
+class _Belt(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    width: float
+
+
+class _Train(msgspec.Struct, frozen=True):
+    parts: list[_Gear | _Belt]
+
+
+@pytest.mark.verifies("REQ_0989")
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (list[_Gear], [_Gear(3)]),
+        (list[_Gear | _Belt], [_Belt(0.5), _Gear(3)]),
+        (tuple[_Gear, ...], (_Gear(3), _Gear(4))),
+        (set[_Gear], {_Gear(3)}),
+        (dict[str, _Gear | _Belt], {"first": _Belt(0.5)}),
+        (_Train, _Train([_Gear(3), _Belt(0.5)])),
+    ],
+)
+def test_records_that_are_arrays_by_themselves_may_be_in_containers(annotation: Any, value: Any) -> None:
+    view = memoryview(bytearray(64))
+
+    assert CODEC.decode(annotation, view[: CODEC.encode_into(value, view)]) == value
