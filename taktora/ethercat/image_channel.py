@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from taktora.clock import Clock
 from taktora.connector.routing import Routing
-from taktora.errors import BackPressure
+from taktora.errors import BackPressure, ConfigurationError
 from taktora.ethercat.image import CycleRecord, ImageLayout, Validity
 from taktora.transport.base import ListenerPort, ServiceSettings, Transport, event_service_name
 from taktora.transport.channel import IntegritySink, RawChannelReader, RawChannelWriter
@@ -232,6 +232,7 @@ class ImagePort:
         record = _output_record(layout)
         self._out_size = record.size
         self._pack_into = record.pack_into
+        self._output_bytes: Final = layout.output_bytes
         self.listener: Final[ListenerPort] = transport.listener(event_service_name(image_in_service(connector)))
         self._reader = RawChannelReader(
             transport, image_in_service(connector), input_record_bytes(layout), IMAGE_SETTINGS
@@ -272,13 +273,19 @@ class ImagePort:
         return None if index < 0 else self.cycle_index - index
 
     def commit(self) -> None:
-        """Send the output image and stand behind it anew, without waiting."""
-        writer, pack_into, index = self._writer, self._pack_into, self.cycle_index
+        """Send the output image and stand behind it anew, without waiting.
+
+        Raises:
+            ConfigurationError: a slice of another length has made :attr:`outputs` longer or shorter.
+        """
+        writer, pack_into, index, outputs = self._writer, self._pack_into, self.cycle_index, self.outputs
+        if len(outputs) != self._output_bytes:  # struct would cut it or fill it up without a word
+            raise self._resized()
         if index < 0:  # nothing has arrived yet
             index = 0
         slot = writer.loan()
         try:
-            pack_into(slot, 0, index, self._renewed, self.outputs)
+            pack_into(slot, 0, index, self._renewed, outputs)
         except BaseException:
             writer.discard()
             raise
@@ -292,6 +299,12 @@ class ImagePort:
         self.listener.close()
         self._reader.close()
         self._writer.close()
+
+    def _resized(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._writer.service}: outputs have {len(self.outputs)} bytes, the layout has {self._output_bytes}; "
+            "assign as many bytes to a slice as it has"
+        )
 
     def _note_validity(self, validity: bytes, index: int) -> None:
         for position, value in enumerate(validity):

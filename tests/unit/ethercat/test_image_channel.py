@@ -155,6 +155,24 @@ def test_only_what_is_owned_by_image_is_taken_from_it() -> None:
 
 
 @pytest.mark.verifies("REQ_8151")
+@pytest.mark.parametrize("wrong", [b"\xff" * 3, b"\xff" * 5])
+def test_outputs_that_a_slice_of_another_length_has_moved_are_not_sent(wrong: bytes) -> None:
+    with Rig() as rig:
+        port = rig.connector.open_image([1])
+        rig.start().run_ms(1.5)
+        port.take()
+        whole = len(port.outputs)
+        port.outputs[0:4] = wrong
+
+        with pytest.raises(
+            ConfigurationError, match=rf"outputs have {whole + len(wrong) - 4} bytes, the layout has {whole}"
+        ):
+            port.commit()
+        rig.run_ms(1)
+        assert rig.bus.output("axis1") == bytes(4)
+
+
+@pytest.mark.verifies("REQ_8151")
 def test_a_closed_port_is_closed_and_a_late_one_refused() -> None:
     with Rig() as rig:
         rig.start().run_ms(1.5)
