@@ -107,6 +107,7 @@ class ImagePublisher:
 
     def __init__(self, transport: Transport, connector: str, layout: ImageLayout, clock: Clock) -> None:
         record = _input_record(layout)
+        self._lengths = len(layout.subdevices), layout.input_bytes
         self._size = record.size
         self._pack_into = record.pack_into
         self._writer = RawChannelWriter(transport, image_in_service(connector), self._size, clock, IMAGE_SETTINGS)
@@ -114,9 +115,18 @@ class ImagePublisher:
         """Records that an application lost because it did not run for several cycles."""
 
     def publish(self, record: CycleRecord) -> None:
-        """Send one cycle."""
+        """Send one cycle.
+
+        Raises:
+            ConfigurationError: the record of the bus is not as long as the layout says.
+        """
         writer, pack_into = self._writer, self._pack_into
         index, at_ns, inputs, validity, _, _, wc_ok = record
+        if (len(validity), len(inputs)) != self._lengths:  # struct would cut it or fill it up without a word
+            raise ConfigurationError(
+                f"{writer.service}: cycle {index} has {len(inputs)} bytes of inputs and {len(validity)} validities; "
+                f"the layout has {self._lengths[1]} bytes and {self._lengths[0]} SubDevices; correct the bus"
+            )
         slot = writer.loan()
         try:
             pack_into(slot, 0, index, at_ns, wc_ok, validity, inputs)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from taktora.errors import ConfigurationError, ShutdownError
-from taktora.ethercat.image import Validity
-from taktora.ethercat.image_channel import DEAD_TIME_CYCLES, ImagePort
+from taktora.ethercat.image import CycleRecord, ImageLayout, Validity
+from taktora.ethercat.image_channel import DEAD_TIME_CYCLES, ImagePort, ImagePublisher
 from taktora.executor import Context, CycleObservation, Observer, item_with_triggers
+from taktora_sim.world import World
 from tests.unit.ethercat.support import MS, PERIOD, Rig
 
 
@@ -170,6 +171,18 @@ def test_outputs_that_a_slice_of_another_length_has_moved_are_not_sent(wrong: by
             port.commit()
         rig.run_ms(1)
         assert rig.bus.output("axis1") == bytes(4)
+
+
+@pytest.mark.verifies("REQ_8151")
+@pytest.mark.parametrize(("inputs", "validity"), [(b"\1" * 3, b"\1"), (b"\1" * 5, b"\1"), (b"\1" * 4, b"\1\1")])
+def test_a_record_of_another_length_than_the_layout_is_not_published(inputs: bytes, validity: bytes) -> None:
+    layout = ImageLayout([(0x1001, "axis1", 0, 32)])
+    with World(1) as world:
+        publisher = ImagePublisher(world.transport, "cell", layout, world)
+
+        with pytest.raises(ConfigurationError, match=rf"cycle 7 has {len(inputs)} bytes .* the layout has 4 bytes"):
+            publisher.publish(CycleRecord(7, 0, inputs, validity, 10, None, True))
+        publisher.close()
 
 
 @pytest.mark.verifies("REQ_8151")
