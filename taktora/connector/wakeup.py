@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from taktora.transport.rules import two_wakers
+
 __all__ = ["Wakeup"]
 
 
@@ -41,7 +43,13 @@ class Wakeup:
         self.notify()
 
     def set_waker(self, waker: Callable[[], None] | None) -> None:
-        """Have ``waker`` called at each notification, at once if one is pending."""
+        """Have ``waker`` called at each notification, at once if one is pending.
+
+        Raises:
+            ConfigurationError: somebody else waits for it.
+        """
+        if waker is not None and self._waker is not None:
+            raise two_wakers(self.service)
         self._waker = waker
         if waker is not None and self._pending:
             waker()

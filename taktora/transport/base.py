@@ -198,6 +198,9 @@ class ListenerPort(Protocol):
         """Have ``waker`` called (from the notifying thread) at each notification; at once if one is pending.
 
         In shared memory this reaches notifiers of the same transport only; for the others attach ``native``.
+
+        Raises:
+            ConfigurationError: an executor waits already, where the transport can tell; None first makes it free.
         """
         ...
 

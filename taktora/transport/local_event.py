@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from taktora.errors import TransportError
-from taktora.transport.rules import MAX_LISTENERS, MAX_NOTIFIERS, closed_error
+from taktora.transport.rules import MAX_LISTENERS, MAX_NOTIFIERS, closed_error, two_wakers
 
 __all__ = ["LocalEvent", "LocalListener", "LocalNotifier"]
 
@@ -85,6 +85,8 @@ class LocalListener:
             waker()
 
     def set_waker(self, waker: Callable[[], None] | None) -> None:
+        if waker is not None and self._waker is not None:
+            raise two_wakers(self.service)
         self._waker = waker
         if waker is not None and self._pending:
             waker()

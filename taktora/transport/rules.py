@@ -25,6 +25,7 @@ __all__ = [
     "mismatch_error",
     "outbound_service_name",
     "overflow_error",
+    "two_wakers",
     "undeclared_error",
 ]
 
@@ -150,3 +151,11 @@ def loan_error(service: str, loaned: bool) -> TransportError:
     if loaned:
         return TransportError(f"publisher on {service}: a slot is already loaned; publish or discard it first")
     return TransportError(f"publisher on {service}: no slot is loaned; call loan first")
+
+
+def two_wakers(service: str) -> ConfigurationError:
+    """Build the refusal of a second executor that would wait for a listener: only one of them would ever wake."""
+    return ConfigurationError(
+        f"listener of {service}: an executor waits for it already, and another one would take its notifications away; "
+        "open a listener of its own for each executor"
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from taktora.errors import ConfigurationError
 from taktora.recording import SEVERITIES, Severity
 
 if TYPE_CHECKING:
@@ -146,7 +147,14 @@ class RunRecorder:
         return draw
 
     def event(self, text: str, severity: Severity = "info", app: str = "") -> None:
-        """Record that something worth reading happened now, in words that are the same in each run of a seed."""
+        """Record that something worth reading happened now, in words that are the same in each run of a seed.
+
+        Raises:
+            ConfigurationError: there is no such severity.
+        """
+        if severity not in _SEVERITY_BYTES:
+            known = ", ".join(SEVERITIES)
+            raise ConfigurationError(f"event {text!r}: severity {severity!r} is none; give one of {known}")
         self._trace(f"{_owner(app)}/event", "event", _SEVERITY_BYTES[severity] + _utf8(text))
         self.notice(text, severity)
 

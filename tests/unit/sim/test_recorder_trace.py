@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taktora import App, Context
+from taktora.errors import ConfigurationError
 from taktora_sim.itemwatch import ItemFailures
 from taktora_sim.trace import TraceRecord, read_trace
 from taktora_sim.world import World
@@ -170,3 +171,9 @@ def test_an_application_without_signals_and_events_leaves_no_component_of_its_ow
         paths = list(world.trace.component_hashes())
     assert [path for path in paths if path.startswith("app/") or path == "world/event"] == []
     assert any(path.startswith("executor/silent") for path in paths)
+
+
+@pytest.mark.verifies("REQ_8002")
+def test_an_unknown_severity_is_refused_with_those_there_are() -> None:
+    with World(1) as world, pytest.raises(ConfigurationError, match="severity 'bad' is none; give one of info"):
+        world.recorder.event("x", "bad")  # type: ignore[arg-type]
