@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from taktora.transport.base import Delivery, PayloadType, ServiceSettings
 from taktora.transport.inprocess import InProcessTransport
-from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber
+from taktora.transport.local_pubsub import LocalPublisher, LocalService, LocalSubscriber, give_back
 from taktora.transport.rules import closed_error
 
 if TYPE_CHECKING:
@@ -88,11 +88,8 @@ class _WorldPublisher(LocalPublisher):
             slot.holders = reached + 1  # the history is one
             history = self.history
             history.append(slot)
-            if len(history) > self._depth:  # give_back, in place
-                oldest = history.popleft()
-                oldest.holders -= 1
-                if not oldest.holders:
-                    oldest.home.append(oldest)
+            if len(history) > self._depth:
+                give_back(history.popleft())
         elif not reached:
             slot.home.append(slot)
         counts[0] += 1

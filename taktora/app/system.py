@@ -59,7 +59,7 @@ def run_system(app: App, options: RunOptions) -> int:
 
 
 def _deaf_to_signals() -> AbstractContextManager[None]:
-    """Return what keeps another SIGTERM or SIGINT from cutting the end short, and a third from being ignored."""
+    """Return what keeps another SIGTERM, and one SIGINT, from cutting the end short; a second SIGINT ends all."""
     return stop_on_signals(()) if threading.current_thread() is threading.main_thread() else nullcontext()
 
 

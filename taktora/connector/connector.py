@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
@@ -116,11 +117,10 @@ class _Gateway:
         if self.registered:
             raise StackError(f"connector {self._name!r}: its gateway is registered already; make a second connector")
         self.registered = True
-        executor.add(self._conditions)
-        for link in self._links.values():
-            for item in link_items(link, self._aggregate.monitor):
-                item.give_up = self.fail
-                executor.add(item)
+        of_links = (link_items(link, self._aggregate.monitor) for link in self._links.values())
+        for item in (self._conditions, *chain.from_iterable(of_links)):
+            item.give_up = self.fail
+            executor.add(item)
 
     def fail(self, reason: str) -> None:
         for link in self._links.values():
